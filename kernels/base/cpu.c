@@ -1,0 +1,70 @@
+/* cpuid tiers; see cpu.h. gcc's builtins also check that the kernel saves the registers. */
+#include "kernels/base/cpu.h"
+
+#include <cpuid.h>
+#include <string.h>
+
+static const char *const NAMES[TIER_COUNT] = {"ref", "avx2", "avx512", "amx"};
+
+static int has_amx_bf16(void)
+{
+    unsigned a = 0;
+    unsigned b = 0;
+    unsigned c = 0;
+    unsigned d = 0;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) {
+        return 0;
+    }
+    return ((d >> 22) & 1U) && ((d >> 24) & 1U); /* AMX-BF16, AMX-TILE */
+}
+
+int cpu_has_avx512_bf16(void)
+{
+    unsigned a = 0;
+    unsigned b = 0;
+    unsigned c = 0;
+    unsigned d = 0;
+    if (cpu_best_tier() < TIER_AVX512 || !__get_cpuid_count(7, 1, &a, &b, &c, &d)) {
+        return 0;
+    }
+    return (int)((a >> 5) & 1U);
+}
+
+enum cpu_tier cpu_best_tier(void)
+{
+    __builtin_cpu_init();
+    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) {
+        return TIER_REF;
+    }
+    if (!__builtin_cpu_supports("avx512f") || !__builtin_cpu_supports("avx512bw")
+        || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq")) {
+        return TIER_AVX2;
+    }
+    return has_amx_bf16() ? TIER_AMX : TIER_AVX512;
+}
+
+enum status cpu_choose_tier(enum cpu_tier limit, enum cpu_tier *out)
+{
+    const enum cpu_tier best = cpu_best_tier();
+    const char *forced = getenv("GRAFT_ISA");
+    *out = best < limit ? best : limit;
+    if (!forced || !*forced) {
+        return STATUS_OK;
+    }
+    for (int t = 0; t < TIER_COUNT; t++) {
+        if (strcmp(forced, NAMES[t]) == 0) {
+            if ((enum cpu_tier)t > best) {
+                return FAIL(DEVICE, "GRAFT_ISA=%s: this machine only has %s; unset GRAFT_ISA",
+                            forced, NAMES[best]);
+            }
+            *out = (enum cpu_tier)t < limit ? (enum cpu_tier)t : limit;
+            return STATUS_OK;
+        }
+    }
+    return FAIL(USAGE, "GRAFT_ISA=%s: use ref, avx2, avx512 or amx", forced);
+}
+
+const char *cpu_tier_name(enum cpu_tier tier)
+{
+    return NAMES[tier];
+}

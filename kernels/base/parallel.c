@@ -1,0 +1,164 @@
+/* Pthread pool with a static split; workers spin briefly, then sleep. See parallel.h. */
+#include "kernels/base/parallel.h"
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <string.h>
+
+/* Spins before a worker sleeps: long enough to bridge the gap between two layers. */
+enum { SPIN_LIMIT = 4000, MAX_THREADS = 1024 };
+
+struct worker {
+    struct pool *pool;
+    int index;
+    pthread_t thread;
+};
+
+struct pool {
+    int threads;
+    atomic_uint round; /* bumped to start a job */
+    atomic_int running;
+    atomic_bool stop;
+    parallel_fn fn;
+    void *ctx;
+    int64_t items;
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    struct worker workers[];
+};
+
+static void run_slice(const struct pool *p, int index)
+{
+    const int64_t begin = p->items * index / p->threads;
+    const int64_t end = p->items * (index + 1) / p->threads;
+    if (begin < end) {
+        p->fn(p->ctx, begin, end, index);
+    }
+}
+
+static unsigned wait_round(struct pool *p, unsigned seen)
+{
+    for (int spin = 0; spin < SPIN_LIMIT; spin++) {
+        const unsigned now = atomic_load_explicit(&p->round, memory_order_acquire);
+        if (now != seen) {
+            return now;
+        }
+        __builtin_ia32_pause();
+    }
+    (void)pthread_mutex_lock(&p->lock);
+    while (atomic_load_explicit(&p->round, memory_order_acquire) == seen) {
+        (void)pthread_cond_wait(&p->wake, &p->lock);
+    }
+    (void)pthread_mutex_unlock(&p->lock);
+    return atomic_load_explicit(&p->round, memory_order_acquire);
+}
+
+static void *worker_main(void *arg)
+{
+    struct worker *w = arg;
+    struct pool *p = w->pool;
+    unsigned seen = 0;
+    for (;;) {
+        seen = wait_round(p, seen);
+        if (atomic_load(&p->stop)) {
+            return NULL;
+        }
+        run_slice(p, w->index);
+        atomic_fetch_sub_explicit(&p->running, 1, memory_order_release);
+    }
+}
+
+static void start_round(struct pool *p)
+{
+    (void)pthread_mutex_lock(&p->lock);
+    atomic_fetch_add_explicit(&p->round, 1, memory_order_release);
+    (void)pthread_cond_broadcast(&p->wake);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+static int allowed_cpus(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) {
+        return 1;
+    }
+    const int n = CPU_COUNT(&set);
+    return n > 0 ? n : 1;
+}
+
+enum status pool_open(struct pool **out, int threads)
+{
+    *out = NULL;
+    if (threads == 0) {
+        threads = allowed_cpus();
+    }
+    if (threads < 1 || threads > MAX_THREADS) {
+        return FAIL(USAGE, "threads: %d is not in 1..%d", threads, MAX_THREADS);
+    }
+    struct pool *p = calloc(1, sizeof *p + (size_t)threads * sizeof p->workers[0]);
+    if (!p) {
+        return FAIL(MEMORY, "thread pool: no memory for %d threads", threads);
+    }
+    p->threads = 1;
+    (void)pthread_mutex_init(&p->lock, NULL);
+    (void)pthread_cond_init(&p->wake, NULL);
+    for (int i = 1; i < threads; i++) {
+        p->workers[i] = (struct worker){.pool = p, .index = i};
+        const int err = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
+        if (err) {
+            pool_close(p);
+            return FAIL(MEMORY, "thread pool: cannot start thread %d of %d (%s); set threads lower",
+                        i, threads, strerror(err));
+        }
+        p->threads = i + 1;
+    }
+    *out = p;
+    return STATUS_OK;
+}
+
+int pool_threads(const struct pool *p)
+{
+    return p ? p->threads : 1;
+}
+
+void parallel_for(struct pool *p, int64_t items, parallel_fn fn, void *ctx)
+{
+    if (items <= 0) {
+        return;
+    }
+    if (!p || p->threads == 1 || items == 1) {
+        fn(ctx, 0, items, 0);
+        return;
+    }
+    p->fn = fn;
+    p->ctx = ctx;
+    p->items = items;
+    atomic_store(&p->running, p->threads - 1);
+    start_round(p);
+    run_slice(p, 0);
+    for (int spin = 0; atomic_load_explicit(&p->running, memory_order_acquire) > 0; spin++) {
+        if (spin < SPIN_LIMIT) {
+            __builtin_ia32_pause();
+        } else {
+            (void)sched_yield(); /* more threads than cores: let the others finish */
+        }
+    }
+}
+
+void pool_close(struct pool *p)
+{
+    if (!p) {
+        return;
+    }
+    atomic_store(&p->stop, true);
+    start_round(p);
+    for (int i = 1; i < p->threads; i++) {
+        (void)pthread_join(p->workers[i].thread, NULL);
+    }
+    (void)pthread_cond_destroy(&p->wake);
+    (void)pthread_mutex_destroy(&p->lock);
+    free(p);
+}

@@ -1,0 +1,132 @@
+/* Base: arenas, message chain, parallel_for and the random streams. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernels/base/arena.h"
+#include "kernels/base/parallel.h"
+#include "kernels/base/rng.h"
+#include "kernels/base/status.h"
+
+static enum status inner(void)
+{
+    return FAIL(INPUT, "model.gguf: tensor '%s' is cut off", "a");
+}
+
+static enum status outer(void)
+{
+    TRY(inner());
+    return STATUS_OK;
+}
+
+static void status_keeps_message_and_trace(void **state)
+{
+    (void)state;
+    assert_int_equal(outer(), STATUS_INPUT);
+    assert_string_equal(status_message(), "model.gguf: tensor 'a' is cut off");
+    assert_non_null(strstr(status_trace(), " < "));
+    (void)status_prefix(STATUS_INPUT, "row %d: ", 3);
+    assert_string_equal(status_message(), "row 3: model.gguf: tensor 'a' is cut off");
+    assert_int_equal(status_exit_code(STATUS_INPUT), 3);
+}
+
+static void arena_counts_alike_when_measuring(void **state)
+{
+    (void)state;
+    struct arena real;
+    struct arena plan;
+    float *p;
+    arena_open_measure(&plan, "plan");
+    assert_int_equal(arena_alloc(&plan, 100, sizeof(float), &p), STATUS_OK);
+    assert_null(p);
+    assert_int_equal(arena_open(&real, "real", plan.peak), STATUS_OK);
+    assert_int_equal(arena_alloc(&real, 100, sizeof(float), &p), STATUS_OK);
+    assert_int_equal((uintptr_t)p % ARENA_ALIGN, 0);
+    assert_int_equal(real.used, plan.used);
+    assert_int_equal(arena_alloc(&real, SIZE_MAX / 2, 4, &p), STATUS_MEMORY);
+    assert_int_equal(arena_alloc(&real, 1 << 20, 4, &p), STATUS_MEMORY);
+    arena_close(&real);
+}
+
+static void add_index(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    (void)thread;
+    int64_t *out = ctx;
+    for (int64_t i = begin; i < end; i++) {
+        out[i] += i;
+    }
+}
+
+static void parallel_covers_each_item_once(void **state)
+{
+    (void)state;
+    for (int threads = 1; threads <= 4; threads++) {
+        struct pool *pool;
+        int64_t out[101] = {0};
+        assert_int_equal(pool_open(&pool, threads), STATUS_OK);
+        for (int round = 1; round <= 50; round++) {
+            parallel_for(pool, 101, add_index, out);
+        }
+        for (int64_t i = 0; i < 101; i++) {
+            assert_int_equal(out[i], 50 * i);
+        }
+        pool_close(pool);
+    }
+}
+
+static void randperm_is_torchs(void **state)
+{
+    (void)state; /* spec/training.md 1.1: seed 42, n 17 */
+    static const int64_t want[17] = {13, 4, 3, 15, 8, 16, 9, 11, 12, 10, 6, 2, 1, 7, 14, 0, 5};
+    struct rng_mt19937 g;
+    int64_t p[17];
+    rng_mt_seed(&g, 42);
+    rng_mt_randperm(&g, p, 17);
+    assert_memory_equal(p, want, sizeof want);
+}
+
+static void draws_depend_on_every_key_field(void **state)
+{
+    (void)state;
+    const struct rng_key base = {.seed = 7, .purpose = RNG_SAMPLE};
+    uint32_t first[4];
+    rng_draw4(&base, first);
+    for (int field = 0; field < 7; field++) {
+        struct rng_key k = base;
+        uint32_t *const fields[] = {&k.purpose, &k.step, &k.row, &k.sample, &k.position, &k.module};
+        if (field == 6) {
+            k.seed++;
+        } else {
+            (*fields[field])++;
+        }
+        uint32_t other[4];
+        rng_draw4(&k, other);
+        assert_memory_not_equal(first, other, sizeof first);
+    }
+    double sum = 0;
+    double squares = 0;
+    float values[4096];
+    rng_fill_normal(&base, values, 4096, 2.0f);
+    for (int i = 0; i < 4096; i++) {
+        sum += values[i];
+        squares += (double)values[i] * values[i];
+    }
+    assert_true(sum / 4096 < 0.15 && sum / 4096 > -0.15);
+    assert_true(squares / 4096 > 3.6 && squares / 4096 < 4.4);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(status_keeps_message_and_trace),
+        cmocka_unit_test(arena_counts_alike_when_measuring),
+        cmocka_unit_test(parallel_covers_each_item_once),
+        cmocka_unit_test(randperm_is_torchs),
+        cmocka_unit_test(draws_depend_on_every_key_field),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
