@@ -1,0 +1,327 @@
+/*
+ * The backend vtable: every numeric operation the models need, on one context.
+ *
+ * Conventions. Activations are row-major float. `rows` are tokens (or token x head). Weights are
+ * `struct tensor` views [out, in] of any dtype, decoded on the fly. An entry marked (optional) may
+ * be NULL: callers use the composed default. Entries return void: sizes are checked before, when a
+ * plan is made; a device error comes out of sync().
+ *
+ * Batch invariance (design 1.2, 3): every output row is computed in an order that depends on the
+ * shapes of the weights alone, never on the number of rows, their place, paging or threads. All
+ * products accumulate in fp32, k ascending, one fused multiply-add per k from +0 (k_slices equal
+ * slices are each summed so and then added pairwise, nearest first); a tier that works on pairs
+ * (bf16 dot products) keeps its own one rule for every M. Weight gradients: 32-token blocks counted
+ * from each unit's first token, tokens ascending inside a block from +0, block sums added to the
+ * gradient in order.
+ *
+ * In COMPUTE_BF16 both operands of gemm, gemm_dx and gemm_dw are rounded to bf16 (half to even)
+ * first and products accumulate in fp32; everything else stays fp32.
+ */
+#pragma once
+
+#include "kernels/base/arena.h"
+#include "kernels/base/cpu.h"
+#include "kernels/base/parallel.h"
+#include "kernels/tensor/tensor.h"
+
+enum compute { COMPUTE_F32, COMPUTE_BF16 };
+
+enum activation { ACT_SILU, ACT_GELU_TANH };
+
+enum {
+    OPS_GRAD_BLOCK = 32,    /* tokens per block of a weight gradient */
+    OPS_ATTN_BLOCK = 32,    /* keys per block, counted from logical position 0 */
+    OPS_HEAD_CHUNK = 4096   /* vocabulary rows per chunk of the head */
+};
+
+struct ops_context {
+    const struct ops *ops;
+    struct pool *pool;     /* NULL: one thread */
+    enum cpu_tier tier;
+    bool has_bf16_dot;     /* VDPBF16PS available and tier >= AVX512 */
+    enum compute compute;
+    int k_slices;          /* >= 1, power of two */
+    struct arena scratch;  /* per-context scratch, cut per thread by the backend */
+};
+
+/* y[m, 0..n) (+)= alpha * x[m, 0..k) . w[first_row + 0..n, 0..k)^T (+ bias[n], not scaled).
+ * accumulate: y_new = y_old + alpha * sum; else y = alpha * sum (+ bias). */
+struct gemm_args {
+    const float *x; /* [m, k], row stride ldx floats */
+    int64_t ldx;
+    int64_t m;
+    const struct tensor *w; /* [>= first_row + n, k] */
+    int64_t first_row;
+    int64_t n;
+    float *y; /* [m, n], row stride ldy */
+    int64_t ldy;
+    const float *bias; /* [n] or NULL */
+    float alpha;
+    bool accumulate;
+};
+
+/* dx[m, 0..k) (+)= alpha * dy[m, 0..n) . w[first_row + 0..n, 0..k): reduction over n ascending. */
+struct gemm_dx_args {
+    const float *dy; /* [m, n], row stride ldy */
+    int64_t ldy;
+    int64_t m;
+    const struct tensor *w;
+    int64_t first_row;
+    int64_t n;
+    float *dx; /* [m, k], row stride ldx */
+    int64_t ldx;
+    float alpha;
+    bool accumulate;
+};
+
+/* dw[0..n, 0..k) += alpha * sum over tokens dy[t, n] x[t, k], unit after unit. */
+struct gemm_dw_args {
+    const float *dy; /* [rows, n], row stride ldy */
+    int64_t ldy;
+    const float *x; /* [rows, k], row stride ldx */
+    int64_t ldx;
+    int64_t n;
+    int64_t k;
+    float *dw; /* [n, k] contiguous, fp32 */
+    float alpha;
+    const int64_t *unit_begin; /* [units + 1] row offsets; unit u is rows unit_begin[u..u+1) */
+    int64_t units;
+};
+
+/* RMS norm over `cols`: y = x * rstd * (w or 1 + w), rstd = 1 / sqrt(mean(x^2) + eps); statistics
+ * in fp32, squares summed by the tier's one rule (Zhang & Sennrich 2019). w NULL: no weight. */
+struct rmsnorm_args {
+    const float *x; /* [rows, cols], row stride ldx */
+    int64_t ldx;
+    float *y; /* [rows, cols], row stride ldy; may be x */
+    int64_t ldy;
+    const float *w; /* [cols] or NULL */
+    bool plus_one;
+    float eps;
+    float *rstd; /* [rows] or NULL */
+    int64_t rows;
+    int64_t cols;
+};
+
+/* dx (+)= rstd * (g - xhat * mean(g * xhat)), g = dy * w; dw[c] += sum dy * xhat by units when dw
+ * is not NULL (units count rows). dx may be dy when not accumulating. */
+struct rmsnorm_backward_args {
+    const float *x;
+    int64_t ldx;
+    const float *dy;
+    int64_t ldy;
+    const float *w;
+    bool plus_one;
+    const float *rstd; /* [rows] as saved by the forward */
+    float *dx;
+    int64_t lddx;
+    bool accumulate;
+    float *dw; /* [cols] or NULL */
+    const int64_t *unit_begin;
+    int64_t units;
+    int64_t rows;
+    int64_t cols;
+};
+
+/* Rotary embedding in place, half layout (pairs j, j + dim/2 of the first `dim` of each head; Su et
+ * al. 2021): cos/sin [positions, dim/2]. inverse: rotate back (the backward). */
+struct rope_args {
+    float *x; /* [rows, heads * head_dim], row stride ldx */
+    int64_t ldx;
+    int64_t rows;
+    int heads;
+    int head_dim;
+    int dim;
+    const float *cos; /* [max position + 1, dim / 2] */
+    const float *sin;
+    const int32_t *position; /* [rows] */
+    bool inverse;
+};
+
+/* One sequence of queries and where its keys lie. Key j (logical position) is row key_rows[j] of the
+ * key and value buffers: a training batch, a tree branch over a shared prefix, or cache pages.
+ * Query i (i < count) sits at logical position pos_begin + i and sees keys max(0, pos-window+1)..pos.
+ */
+struct attn_seq {
+    int64_t begin;     /* first row of the queries in q, out, lse */
+    int64_t count;     /* queries */
+    int64_t pos_begin; /* logical position of the first query */
+    const int32_t *key_rows; /* [pos_begin + count] */
+    int32_t tree;      /* sequences of one tree are adjacent and may share key rows */
+};
+
+/* out[t, h] = softmax(scale * q k^T (softcap) + mask) v, grouped queries (head h uses kv head
+ * h * kv_heads / heads), online softmax over key blocks of OPS_ATTN_BLOCK counted from position 0
+ * (Dao et al. 2022); masked keys add exact zeros. */
+struct attn_args {
+    const float *q; /* [T, heads * head_dim], row stride ldq */
+    int64_t ldq;
+    const float *k; /* [key rows, kv_heads * head_dim], row stride ldkv */
+    const float *v;
+    int64_t ldkv;
+    float *out; /* [T, heads * head_dim], row stride ldo */
+    int64_t ldo;
+    float *lse; /* [T, heads] log-sum-exp of the scaled scores, or NULL */
+    const struct attn_seq *seqs;
+    int64_t n_seq;
+    int heads;
+    int kv_heads;
+    int head_dim;
+    float scale;
+    int64_t window; /* keys including self; 0: none */
+    float softcap;  /* 0: none */
+};
+
+/* Backward with recomputation from lse. dq is written; dk, dv are ADDED to (zero them first), in the
+ * order of the sequences of a tree, queries ascending. Heads of one kv head are added ascending. */
+struct attn_backward_args {
+    struct attn_args fwd; /* out and lse as computed */
+    const float *dout;    /* [T, heads * head_dim], row stride ldo */
+    float *dq;            /* row stride ldq */
+    float *dk;            /* row stride ldkv */
+    float *dv;
+};
+
+/* h = act(g) * u. */
+struct glu_args {
+    const float *g;
+    const float *u;
+    float *h;
+    int64_t count;
+    enum activation act;
+};
+
+/* dg = dh * u * act'(g); du = dh * act(g). dg may be g's, du may be u's memory. */
+struct glu_backward_args {
+    const float *g;
+    const float *u;
+    const float *dh;
+    float *dg;
+    float *du;
+    int64_t count;
+    enum activation act;
+};
+
+/* y[t] = scale * w[ids[t]] : rows of the embedding matrix. */
+struct embed_args {
+    const struct tensor *w; /* [vocab, cols] */
+    const int32_t *ids;     /* [rows], inside the vocabulary */
+    int64_t rows;
+    float scale;
+    float *y; /* [rows, cols] contiguous */
+};
+
+/* dw[ids[t]] += scale * dy[t], tokens ascending. */
+struct embed_backward_args {
+    const float *dy; /* [rows, cols] */
+    const int32_t *ids;
+    int64_t rows;
+    int64_t cols;
+    float scale;
+    float *dw; /* [vocab, cols] */
+};
+
+/* Running statistics of one row's distribution over the vocabulary, chunk by chunk (ascending):
+ * z = softcap(logit) / T. Start from logits_stats_init values. */
+struct logit_stats {
+    float max;     /* running maximum of z */
+    float sum;     /* sum exp(z - max) */
+    float dot;     /* sum exp(z - max) * (z - max), for the entropy */
+    float target;  /* z of the target id, once its chunk passed */
+    float best;    /* largest z so far and its id (first on ties) */
+    int32_t best_id;
+};
+#define LOGIT_STATS_INIT {-3.402823466e38f, 0.0f, 0.0f, 0.0f, -3.402823466e38f, -1}
+
+struct logit_args {
+    float *logits; /* [rows, n], row stride ld: vocabulary rows first .. first + n */
+    int64_t ld;
+    int64_t rows;
+    int64_t n;
+    int64_t first;
+    const int32_t *targets; /* [rows], -1: none; NULL: none */
+    float inv_temperature;
+    float softcap; /* final_logit_softcapping, 0: none */
+    struct logit_stats *stats; /* [rows] */
+};
+
+/* In place: logits -> d loss / d logits, for
+ * d loss = sum_rows dlogp * d logp(target) + dentropy * d H; with p = exp(z - lse):
+ * dz_j = dlogp (1[j = target] - p_j) - dentropy p_j (log p_j + H); then / T and softcap's slope. */
+struct logit_grad_args {
+    float *logits;
+    int64_t ld;
+    int64_t rows;
+    int64_t n;
+    int64_t first;
+    const int32_t *targets;
+    float inv_temperature;
+    float softcap;
+    const float *lse;      /* [rows] */
+    const float *entropy;  /* [rows], read where dentropy is not NULL */
+    const float *dlogp;    /* [rows] */
+    const float *dentropy; /* [rows] or NULL */
+};
+
+/* AdamW (Loshchilov & Hutter 2019) as torch computes it (training.md 5), elementwise:
+ * p *= 1 - lr*wd[i]; m, v EMAs of g*grad_scale; p -= lr/bias1 * m / (sqrt(v)/sqrt(bias2) + eps). */
+struct adamw_args {
+    float *p;
+    const float *g;
+    float *m;
+    float *v;
+    int64_t count;
+    float lr;
+    float beta1;
+    float beta2;
+    float eps;
+    float weight_decay;
+    float grad_scale; /* clipping factor */
+    int64_t step;     /* 1 for the first update */
+};
+
+struct ops {
+    const char *name;   /* "ref", "avx2", "avx512" */
+    bool row_invariant; /* rows never depend on M; false: one scoring pass per round */
+    void (*gemm)(struct ops_context *c, const struct gemm_args *a);
+    void (*gemm_dx)(struct ops_context *c, const struct gemm_dx_args *a);
+    void (*gemm_dw)(struct ops_context *c, const struct gemm_dw_args *a);
+    void (*rmsnorm)(struct ops_context *c, const struct rmsnorm_args *a);
+    void (*rmsnorm_backward)(struct ops_context *c, const struct rmsnorm_backward_args *a);
+    void (*rope)(struct ops_context *c, const struct rope_args *a);
+    void (*attention)(struct ops_context *c, const struct attn_args *a);
+    void (*attention_backward)(struct ops_context *c, const struct attn_backward_args *a);
+    void (*glu)(struct ops_context *c, const struct glu_args *a);
+    void (*glu_backward)(struct ops_context *c, const struct glu_backward_args *a);
+    void (*embed)(struct ops_context *c, const struct embed_args *a);
+    void (*embed_backward)(struct ops_context *c, const struct embed_backward_args *a);
+    void (*logit_stats)(struct ops_context *c, const struct logit_args *a);
+    void (*logit_grad)(struct ops_context *c, const struct logit_grad_args *a);
+    void (*adamw)(struct ops_context *c, const struct adamw_args *a);
+    /* y[i] += alpha * x[i] */
+    void (*axpy)(struct ops_context *c, float *y, const float *x, float alpha, int64_t count);
+    /* sum x[i]^2 in double, over fixed chunks of 4096 added ascending: any thread count agrees */
+    double (*square_sum)(struct ops_context *c, const float *x, int64_t count);
+    /* Waits for queued work; DEVICE when it failed. CPU: always OK. */
+    enum status (*sync)(struct ops_context *c);
+};
+
+struct ops_options {
+    int threads;          /* 0: one per CPU this process may use */
+    enum compute compute;
+    int k_slices;         /* 0 means 1 */
+};
+
+/* Opens a CPU context: pool, scratch and the best tier (or GRAFT_ISA's). Close with
+ * ops_context_close. Fails with DEVICE, USAGE or MEMORY. */
+MUST_USE enum status ops_context_open(struct ops_context *c, const struct ops_options *options);
+
+/* Same with a given tier, for tests: FAILs with DEVICE when the machine lacks it. */
+MUST_USE enum status ops_context_open_tier(struct ops_context *c, const struct ops_options *options,
+                                           enum cpu_tier tier);
+
+void ops_context_close(struct ops_context *c);
+
+/* lse = max + log(sum) and H = lse - E[z] of finished statistics; logp of target = target - lse. */
+float logit_stats_lse(const struct logit_stats *s);
+float logit_stats_entropy(const struct logit_stats *s);
