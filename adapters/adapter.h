@@ -1,0 +1,64 @@
+/*
+ * Adapters: a family builds hooks over the model's sites and parameters in a param_set, and reads
+ * and writes PEFT folders. One file per family (lora.c), one row in registry.c.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "trainer/model/model.h"
+
+enum { ADAPTER_MAX_TARGETS = 64 };
+
+enum adapter_init { ADAPTER_INIT_DEFAULT, ADAPTER_INIT_GAUSSIAN, ADAPTER_INIT_ZERO_B_FALSE };
+
+/* LoRA's configuration (PEFT 0.21.2 names, spec adapters.md 2). Strings are owned. */
+struct adapter_config {
+    const char *family;               /* "lora" */
+    int64_t r;
+    double lora_alpha;
+    double lora_dropout;
+    bool use_rslora;
+    enum adapter_init init;
+    char *target_regex;               /* target_modules as a string ("all-linear" or a regex), or NULL */
+    char **target_modules;            /* list form, or NULL: PEFT's default for the model type */
+    int64_t target_count;
+    char **exclude_modules;
+    int64_t exclude_count;
+    int64_t *layers_to_transform;     /* NULL: all */
+    int64_t layers_count;
+    char *layers_pattern;             /* NULL: none */
+    json_t *rank_pattern;             /* objects, may be NULL */
+    json_t *alpha_pattern;
+    char *base_model_name_or_path;
+    json_t *extra;                    /* other keys of a folder that was read, kept when written */
+};
+
+struct adapter; /* attached: hooks, names, parameter indices */
+
+/* Frees the strings and zeroes. */
+void adapter_config_close(struct adapter_config *c);
+
+/* Attaches a new adapter to `m`: hooks on every matching linear, parameters added to `params` (not
+ * sealed yet). Fails with RECIPE when nothing matches (lists module names) or a key is unsupported. */
+MUST_USE enum status adapter_attach(struct adapter **out, struct model *m,
+                                    struct param_set *params, const struct adapter_config *config);
+
+/* After sealing: initial values (A uniform(+-1/sqrt(in)), B 0 by default), keyed by (seed, module). */
+void adapter_initialize(struct adapter *a, uint64_t seed);
+
+/* Reads `folder`/adapter_config.json into *config (close it). Fails with INPUT. */
+MUST_USE enum status adapter_read_config(struct adapter_config *config, const char *folder);
+
+/* After sealing: reads `folder`/adapter_model.safetensors into the parameters; missing, surplus or
+ * misshapen tensors fail with INPUT naming them. F32, F16, BF16. */
+MUST_USE enum status adapter_load(struct adapter *a, const char *folder);
+
+/* Writes adapter_config.json and adapter_model.safetensors (F32) as PEFT writes them. */
+MUST_USE enum status adapter_save(const struct adapter *a, const char *folder);
+
+/* Detaches the hooks from the model and frees. */
+void adapter_close(struct adapter *a);
+
+/* Bytes of parameters an attach would add, for `estimate`. */
+int64_t adapter_parameter_count(const struct adapter *a);

@@ -1,0 +1,30 @@
+/*
+ * What a run tells: log.jsonl (a line a step), progress on stderr (no escape codes when it is no
+ * terminal), completions.jsonl, and report.html: self-contained, curves in SVG.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "kernels/base/status.h"
+
+/* Appends one JSON line to `output_dir`/`file` and flushes it. On resume, lines with "step" greater
+ * than the checkpoint's are cut off first by report_truncate. */
+MUST_USE enum status report_append(const char *output_dir, const char *file, const json_t *line);
+
+/* Drops lines whose "step" is > `step` and a torn last line. Missing file: OK. */
+MUST_USE enum status report_truncate(const char *output_dir, const char *file, int64_t step);
+
+/* One line of progress on stderr: "step 12/60  loss 0.123  reward 0.51  ...". */
+void report_progress(const json_t *line, int64_t step, int64_t total);
+
+/* Message on stderr, with a newline. */
+void report_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Result on stdout, with a newline. */
+void report_result(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Writes `output_dir`/report.html from log.jsonl (curves of loss, reward, accuracy, length, entropy,
+ * grad_norm, tokens/s ... those present), the summary object (before / after table) and the first
+ * completions of completions.jsonl. */
+MUST_USE enum status report_html(const char *output_dir, const json_t *summary);

@@ -1,0 +1,98 @@
+/*
+ * The training loop that SFT and GRPO share: units -> shards -> gradients -> exact sum -> clip ->
+ * optimizer -> log -> checkpoint, with resume, signals and skipped non-finite steps.
+ *
+ * A method (SFT, GRPO) supplies three functions: what the units of a step are, the gradient of a run
+ * of units, and what to log. Everything that decides bits is in the loop, once.
+ */
+#pragma once
+
+#include <jansson.h>
+
+#include "trainer/comm/comm.h"
+#include "trainer/comm/shards.h"
+#include "trainer/model/model.h"
+#include "trainer/optim/optim.h"
+
+struct train_config {
+    const char *output_dir;
+    int64_t max_steps;          /* > 0 after resolution by the stage */
+    int64_t logging_steps;
+    int64_t save_steps;         /* 0: only at the end */
+    int64_t save_total_limit;   /* 0: keep all */
+    int64_t eval_steps;         /* 0: no evaluation during training */
+    int shards;
+    int64_t micro_batch_tokens; /* token budget of one forward/backward; does not change bits */
+    int64_t max_nonfinite_steps;
+    bool resume;                /* resume=auto (default) or never */
+    bool gradient_checkpointing;
+    struct optim_config optim;
+};
+
+/* Metrics of a step: named sums that are added over units in unit order. */
+enum { TRAIN_MAX_METRICS = 48 };
+
+struct train_units {
+    int64_t count;
+    const int64_t *cost; /* [count] predicted tokens; decides shards */
+};
+
+struct trainer;
+
+struct train_method {
+    const char *name; /* "sft", "grpo" */
+    void *ctx;
+    /* Collective: makes the units of step `step` (0 for the first) known on every rank. May roll
+     * out and judge. Pointers stay valid until the next call. */
+    enum status (*prepare)(void *ctx, int64_t step, struct train_units *units);
+    /* Adds the gradients of units[0 .. count) (indices, ascending, one shard) to the param set's
+     * grad, packing them into micro-batches; sums[i * metrics + k] receives unit units[i]'s metric k. */
+    enum status (*run)(void *ctx, const int64_t *units, int64_t count, double *sums);
+    int metrics;  /* number of metric sums per unit; metric 0 is the loss */
+    /* Turns the totals of the step into log fields (adds to `line`). */
+    enum status (*log)(void *ctx, const double *totals, json_t *line);
+    /* Collective, optional: evaluation at `step`, adds eval_ fields. */
+    enum status (*evaluate)(void *ctx, int64_t step, json_t *line);
+    /* Optional: data cursor and random state for the checkpoint, and back. */
+    enum status (*save_state)(void *ctx, json_t *state);
+    enum status (*load_state)(void *ctx, const json_t *state);
+};
+
+/* Writes the weights a checkpoint or the final folder holds (adapter or model files). */
+typedef enum status (*train_export_fn)(void *ctx, const char *folder);
+/* Reads them back into the param set. */
+typedef enum status (*train_import_fn)(void *ctx, const char *folder);
+
+struct train_args {
+    const struct train_config *config;
+    const struct comm *comm;
+    struct ops_context *ops;
+    struct param_set *params;
+    const struct train_method *method;
+    train_export_fn export_fn;
+    void *export_ctx;
+    const char *recipe_text; /* resolved recipe, saved as recipe.yaml */
+    const char *recipe_hash; /* of the keys that decide bits: a resume with another is refused by
+                                the stage before */
+    int64_t world_size;      /* virtual ranks */
+};
+
+/* What a finished run says. */
+struct train_result {
+    int64_t steps;
+    int64_t skipped;       /* non-finite steps */
+    double train_loss;     /* mean of logged losses */
+    double seconds;
+    bool already_finished;
+};
+
+/* Runs to max_steps. Fails with INTERRUPTED after a signal (checkpoint saved), NUMERIC after
+ * max_nonfinite_steps, IO when a checkpoint can't be written (the previous one stays intact). */
+MUST_USE enum status train_run(const struct train_args *a, struct train_result *out);
+
+/* Installs the handlers: SIGTERM, SIGINT, SIGUSR1 ask for a checkpoint and exit 5; a second signal
+ * stops at once. */
+void train_signals_install(void);
+
+/* True once a signal asked to stop. */
+bool train_stop_requested(void);
