@@ -1,0 +1,13 @@
+/* Tier selection: the reference fills the table, each tier then overwrites what it does better. */
+#include "kernels/cpu/select_internal.h"
+
+#include "kernels/ref/ref.h"
+
+bool select_fill(enum cpu_tier tier, struct ops *table)
+{
+    if (tier > TIER_AVX512) {
+        return false;
+    }
+    ref_fill(table);
+    return true;
+}
