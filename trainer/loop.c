@@ -1,0 +1,400 @@
+/*
+ * The training loop; see train.h. One step reads top to bottom in train_step(): units, shards,
+ * gradients, exact sum, clip, update. Everything around it is resume, log, checkpoint and signals.
+ */
+#include <math.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "trainer/report/report.h"
+#include "trainer/store/checkpoint.h"
+#include "trainer/train.h"
+
+static volatile sig_atomic_t stop_requested; /* the one thing a signal handler may touch */
+
+static void on_signal(int number)
+{
+    if (stop_requested) {
+        _exit(128 + number); /* second signal: stop at once */
+    }
+    stop_requested = 1;
+}
+
+void train_signals_install(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGUSR1, &action, NULL);
+}
+
+bool train_stop_requested(void)
+{
+    return stop_requested != 0;
+}
+
+struct trainer {
+    const struct train_args *a;
+    struct shard_sum sum;
+    int64_t step;     /* steps done, skipped ones included */
+    int64_t updates;  /* optimizer updates done */
+    int64_t skipped;
+    int64_t skipped_in_a_row;
+    int64_t saved;    /* step of the newest checkpoint */
+    double loss_sum;
+    int64_t loss_count;
+    json_t *log_history;
+    int *shard_of;    /* [units] scratch, grown as needed */
+    int64_t *mine;
+    double *sums;
+    int64_t capacity;
+};
+
+static double now_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static enum status reserve_units(struct trainer *t, int64_t units)
+{
+    if (units <= t->capacity) {
+        return STATUS_OK;
+    }
+    const size_t n = (size_t)units;
+    const size_t metrics = (size_t)t->a->method->metrics;
+    int *shard_of = realloc(t->shard_of, n * sizeof *shard_of);
+    t->shard_of = shard_of ? shard_of : t->shard_of;
+    int64_t *mine = realloc(t->mine, n * sizeof *mine);
+    t->mine = mine ? mine : t->mine;
+    double *sums = realloc(t->sums, n * metrics * sizeof *sums);
+    t->sums = sums ? sums : t->sums;
+    if (!shard_of || !mine || !sums) {
+        return FAIL(MEMORY, "step: no memory for %lld units", (long long)units);
+    }
+    t->capacity = units;
+    return STATUS_OK;
+}
+
+/* Gradients of this rank's shards, each pushed into the tree; *done units have their sums. */
+static enum status run_shards(struct trainer *t, const struct train_units *units, int64_t *done)
+{
+    const struct train_args *a = t->a;
+    *done = 0;
+    for (int s = 0; s < a->config->shards; s++) {
+        if (shards_owner(s, a->config->shards, a->comm->size) != a->comm->rank) {
+            continue;
+        }
+        const int64_t first = *done;
+        for (int64_t u = 0; u < units->count; u++) {
+            if (t->shard_of[u] == s) {
+                t->mine[(*done)++] = u;
+            }
+        }
+        memset(a->params->grad, 0, (size_t)a->params->total * sizeof(float));
+        if (*done > first) {
+            TRY(a->method->run(a->method->ctx, t->mine + first, *done - first,
+                               t->sums + first * a->method->metrics));
+        }
+        TRY(shard_sum_push(&t->sum, a->ops, s, a->params->grad));
+    }
+    return STATUS_OK;
+}
+
+/* Adds the per-unit sums of all ranks in unit order, so totals don't depend on the ranks either. */
+static enum status total_metrics(struct trainer *t, int64_t units, int64_t done, double *totals)
+{
+    const struct train_args *a = t->a;
+    const int metrics = a->method->metrics;
+    const size_t record = sizeof(int64_t) + (size_t)metrics * sizeof(double);
+    char *mine = malloc((size_t)done * record + 1);
+    double *by_unit = calloc((size_t)(units * metrics) + 1, sizeof(double));
+    size_t *offsets = malloc(((size_t)a->comm->size + 1) * sizeof *offsets);
+    void *all = NULL;
+    enum status status = STATUS_OK;
+    if (!mine || !by_unit || !offsets) {
+        status = FAIL(MEMORY, "step: no memory for the metrics of %lld units", (long long)units);
+    }
+    TRY_TO(status, out, comm_agree(a->comm, status));
+    for (int64_t i = 0; i < done; i++) {
+        memcpy(mine + (size_t)i * record, &t->mine[i], sizeof(int64_t));
+        memcpy(mine + (size_t)i * record + sizeof(int64_t), t->sums + i * metrics,
+               (size_t)metrics * sizeof(double));
+    }
+    TRY_TO(status, out, comm_gather_all(a->comm, mine, (size_t)done * record, &all, offsets));
+    const char *bytes = all;
+    for (size_t at = 0; at < offsets[a->comm->size]; at += record) {
+        int64_t unit;
+        memcpy(&unit, bytes + at, sizeof unit);
+        memcpy(by_unit + unit * metrics, bytes + at + sizeof unit, (size_t)metrics * sizeof(double));
+    }
+    memset(totals, 0, (size_t)metrics * sizeof(double));
+    for (int64_t u = 0; u < units; u++) {
+        for (int k = 0; k < metrics; k++) {
+            totals[k] += by_unit[u * metrics + k];
+        }
+    }
+out:
+    free(mine);
+    free(by_unit);
+    free(offsets);
+    free(all);
+    return status;
+}
+
+/* What one step yields for the log. */
+struct step_result {
+    double totals[TRAIN_MAX_METRICS];
+    double norm;
+    double lr;
+    bool skipped;
+};
+
+static enum status train_step(struct trainer *t, struct step_result *r)
+{
+    const struct train_args *a = t->a;
+    const struct optim_config *optim = &a->config->optim;
+    struct train_units units = {0};
+    TRY(comm_agree(a->comm, a->method->prepare(a->method->ctx, t->step, &units)));
+    TRY(comm_agree(a->comm, reserve_units(t, units.count)));
+    shards_assign(units.cost, units.count, a->config->shards, t->shard_of);
+    int64_t done = 0;
+    TRY(comm_agree(a->comm, run_shards(t, &units, &done)));
+    TRY(shard_sum_finish(&t->sum, a->ops, a->comm, a->params->grad));
+    TRY(total_metrics(t, units.count, done, r->totals));
+    TRY(a->ops->ops->sync(a->ops));
+    r->norm = optim_grad_norm(a->ops, a->params);
+    r->lr = optim->learning_rate * optim_schedule(optim, t->updates, a->config->max_steps);
+    r->skipped = !isfinite(r->norm) || !isfinite(r->totals[0]);
+    if (r->skipped) {
+        t->skipped++;
+        t->skipped_in_a_row++;
+    } else {
+        t->skipped_in_a_row = 0;
+        t->updates++;
+        optim_update(a->ops, a->params, optim, r->lr, r->norm, t->updates);
+    }
+    t->step++;
+    return STATUS_OK;
+}
+
+static enum status log_step(struct trainer *t, const struct step_result *r, double seconds)
+{
+    const struct train_args *a = t->a;
+    json_t *line = json_object();
+    if (!line) {
+        return FAIL(MEMORY, "log: no memory for a line");
+    }
+    (void)json_object_set_new(line, "step", json_integer(t->step));
+    if (isfinite(r->totals[0])) {
+        (void)json_object_set_new(line, "loss", json_real(r->totals[0]));
+        t->loss_sum += r->totals[0];
+        t->loss_count++;
+    }
+    if (isfinite(r->norm)) {
+        (void)json_object_set_new(line, "grad_norm", json_real(r->norm));
+    }
+    (void)json_object_set_new(line, "learning_rate", json_real(r->lr));
+    if (t->skipped) {
+        (void)json_object_set_new(line, "skipped_steps", json_integer(t->skipped));
+    }
+    enum status status = a->method->log(a->method->ctx, r->totals, line);
+    const int64_t every = a->config->eval_steps;
+    if (status == STATUS_OK && every && a->method->evaluate && t->step % every == 0) {
+        status = a->method->evaluate(a->method->ctx, t->step, line);
+    }
+    (void)json_object_set_new(line, "step_time", json_real(seconds));
+    if (status == STATUS_OK && a->comm->rank == 0) {
+        const int64_t logging = a->config->logging_steps > 0 ? a->config->logging_steps : 1;
+        (void)json_array_append(t->log_history, line);
+        status = report_append(a->config->output_dir, "log.jsonl", line);
+        if (t->step % logging == 0 || t->step == a->config->max_steps) {
+            report_progress(line, t->step, a->config->max_steps);
+        }
+    }
+    json_decref(line);
+    return comm_agree(a->comm, status);
+}
+
+static json_t *trainer_state(const struct trainer *t)
+{
+    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:b, s:b, s:b, s:O}", "global_step",
+                     (json_int_t)t->step, "max_steps", (json_int_t)t->a->config->max_steps,
+                     "logging_steps", (json_int_t)t->a->config->logging_steps, "save_steps",
+                     (json_int_t)t->a->config->save_steps, "epoch", 0.0, "is_hyper_param_search", 0,
+                     "is_local_process_zero", 1, "is_world_process_zero", 1, "log_history",
+                     t->log_history);
+}
+
+static enum status save_on_rank0(struct trainer *t)
+{
+    const struct train_args *a = t->a;
+    json_t *state = json_object();
+    json_t *method = json_object();
+    json_t *public_state = trainer_state(t);
+    enum status status = STATUS_OK;
+    if (!state || !method || !public_state) {
+        status = FAIL(MEMORY, "checkpoint: no memory for its state");
+    }
+    if (status == STATUS_OK && a->method->save_state) {
+        status = a->method->save_state(a->method->ctx, method);
+    }
+    if (status == STATUS_OK) {
+        (void)json_object_set(state, "method", method);
+        (void)json_object_set_new(state, "updates", json_integer(t->updates));
+        (void)json_object_set_new(state, "skipped", json_integer(t->skipped));
+        (void)json_object_set_new(state, "skipped_in_a_row", json_integer(t->skipped_in_a_row));
+        (void)json_object_set_new(state, "world_size", json_integer(a->world_size));
+        const struct checkpoint_state saved = {
+            .step = t->step,
+            .trainer_state = public_state,
+            .method_state = state,
+            .recipe = (char *)(uintptr_t)a->recipe_text,
+        };
+        status = checkpoint_save(a->config->output_dir, a->params, &saved, a->export_fn,
+                                 a->export_ctx);
+    }
+    if (status == STATUS_OK) {
+        status = checkpoint_prune(a->config->output_dir, a->config->save_total_limit);
+    }
+    json_decref(state);
+    json_decref(method);
+    json_decref(public_state);
+    return status;
+}
+
+static enum status save_checkpoint(struct trainer *t)
+{
+    if (t->saved == t->step) {
+        return STATUS_OK;
+    }
+    TRY(comm_agree(t->a->comm, t->a->comm->rank == 0 ? save_on_rank0(t) : STATUS_OK));
+    t->saved = t->step;
+    return STATUS_OK;
+}
+
+static enum status restore(struct trainer *t, int64_t step)
+{
+    const struct train_args *a = t->a;
+    struct checkpoint_state state = {0};
+    TRY(checkpoint_load(a->config->output_dir, step, a->params, &state));
+    enum status status = STATUS_OK;
+    t->step = step;
+    t->saved = step;
+    t->updates = json_integer_value(json_object_get(state.method_state, "updates"));
+    t->skipped = json_integer_value(json_object_get(state.method_state, "skipped"));
+    t->skipped_in_a_row = json_integer_value(json_object_get(state.method_state,
+                                                             "skipped_in_a_row"));
+    json_t *history = json_object_get(state.trainer_state, "log_history");
+    if (json_is_array(history)) {
+        (void)json_array_extend(t->log_history, history);
+    }
+    if (a->method->load_state) {
+        status = a->method->load_state(a->method->ctx,
+                                       json_object_get(state.method_state, "method"));
+    }
+    checkpoint_state_close(&state);
+    return status;
+}
+
+/* Finds the newest good checkpoint, tells all ranks, loads it; cuts the logs back to it. */
+static enum status resume(struct trainer *t)
+{
+    const struct train_args *a = t->a;
+    int64_t step = -1;
+    enum status status = STATUS_OK;
+    if (a->comm->rank == 0 && a->config->resume) {
+        char *passed_over = NULL;
+        status = checkpoint_latest(a->config->output_dir, &step, &passed_over);
+        if (passed_over) {
+            report_note("%s", passed_over);
+            free(passed_over);
+        }
+    }
+    TRY(comm_agree(a->comm, status));
+    TRY(comm_broadcast(a->comm, &step, sizeof step, 0));
+    if (step >= 0) {
+        TRY(comm_agree(a->comm, restore(t, step)));
+    }
+    if (a->comm->rank == 0) {
+        status = report_truncate(a->config->output_dir, "log.jsonl", t->step);
+        if (status == STATUS_OK) {
+            status = report_truncate(a->config->output_dir, "completions.jsonl", t->step);
+        }
+        if (step >= 0) {
+            report_note("resumed from %s/checkpoint-%lld", a->config->output_dir, (long long)step);
+        }
+    }
+    return comm_agree(a->comm, status);
+}
+
+static enum status after_step(struct trainer *t)
+{
+    const struct train_args *a = t->a;
+    if (t->skipped_in_a_row >= a->config->max_nonfinite_steps) {
+        return FAIL(NUMERIC,
+                    "step %lld: loss or gradient not finite %lld times in a row; lower "
+                    "learning_rate. The last good checkpoint is kept",
+                    (long long)t->step, (long long)t->skipped_in_a_row);
+    }
+    const bool last = t->step == a->config->max_steps;
+    const bool due = a->config->save_steps > 0 && t->step % a->config->save_steps == 0;
+    bool stop = false;
+    TRY(comm_any(a->comm, train_stop_requested(), &stop));
+    if (last || due || stop) {
+        TRY(save_checkpoint(t));
+    }
+    if (stop && !last) {
+        return FAIL(INTERRUPTED,
+                    "interrupted: saved %s/checkpoint-%lld; run the same command to go on",
+                    a->config->output_dir, (long long)t->step);
+    }
+    return STATUS_OK;
+}
+
+static enum status run_steps(struct trainer *t)
+{
+    while (t->step < t->a->config->max_steps) {
+        struct step_result result = {0};
+        const double start = now_seconds();
+        TRY(train_step(t, &result));
+        TRY(log_step(t, &result, now_seconds() - start));
+        TRY(after_step(t));
+    }
+    return STATUS_OK;
+}
+
+enum status train_run(const struct train_args *a, struct train_result *out)
+{
+    struct trainer t = {.a = a, .saved = -1, .log_history = json_array()};
+    const double start = now_seconds();
+    enum status status = STATUS_OK;
+    ASSERT(a->method->metrics >= 1 && a->method->metrics <= TRAIN_MAX_METRICS);
+    if (a->comm->size > a->config->shards) {
+        status = FAIL(RECIPE, "%d ranks but shards: %d; start at most %d ranks or raise shards",
+                      a->comm->size, a->config->shards, a->config->shards);
+    }
+    TRY_TO(status, out, status);
+    TRY_TO(status, out, shard_sum_open(&t.sum, a->config->shards, a->params->total));
+    TRY_TO(status, out, resume(&t));
+    out->already_finished = t.step >= a->config->max_steps;
+    TRY_TO(status, out, run_steps(&t));
+    TRY_TO(status, out, comm_agree(a->comm, a->comm->rank == 0
+                                                ? a->export_fn(a->export_ctx, a->config->output_dir)
+                                                : STATUS_OK));
+    out->train_loss = t.loss_count ? t.loss_sum / (double)t.loss_count : 0.0;
+out:
+    out->steps = t.step;
+    out->skipped = t.skipped;
+    out->seconds = now_seconds() - start;
+    shard_sum_close(&t.sum);
+    json_decref(t.log_history);
+    free(t.shard_of);
+    free(t.mine);
+    free(t.sums);
+    return status;
+}
