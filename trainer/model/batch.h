@@ -17,7 +17,9 @@ struct batch {
     int64_t n_seq;
     const int64_t *unit_begin;  /* [units + 1]; NULL in rollout */
     int64_t units;
-    const int32_t *out_rows;    /* [n_out] rows whose next-token distribution is needed, ascending */
+    const int32_t *out_rows;    /* [n_out] rows whose next-token distribution is needed; grouped by unit,
+                                   a row may repeat (the last prompt token of a tree predicts the
+                                   first token of every branch) */
     const int32_t *targets;     /* [n_out] next token of each, -1: none */
     int64_t n_out;
     struct kv_cache *cache;     /* rollout: K and V go here; NULL: they live in the step arena */
