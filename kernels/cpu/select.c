@@ -9,5 +9,13 @@ bool select_fill(enum cpu_tier tier, struct ops *table)
         return false;
     }
     ref_fill(table);
+    if (tier < TIER_AVX2) {
+        return true;
+    }
+    vec_avx2_fill(table);
+    if (tier < TIER_AVX512) {
+        return true;
+    }
+    vec_avx512_fill(table);
     return true;
 }
