@@ -372,6 +372,7 @@ static enum status draw_tokens(struct decoder *d, const float *hidden, int64_t c
     const struct sample_config *s = &d->a->sample;
     const struct pass pass = decoder_pass(d);
     const float temperature = s->temperature > 0 ? (float)s->temperature : 1.0f;
+    arena_rewind(&d->scratch, 0);
     TRY(model_logits(d->a->model, &pass, hidden, count, temperature, d->logits, d->stats));
     struct draw work = {.d = d, .slot = slot};
     parallel_for(d->a->ops->pool, count, draw_rows, &work);

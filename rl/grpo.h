@@ -1,0 +1,35 @@
+/*
+ * Group Relative Policy Optimization as a training method (Shao et al. 2024, arXiv 2402.03300;
+ * semantics: spec training.md 1): rollouts, rewards, advantages, and the gradient of the objective
+ * over each group's tree. Run it with train_run.
+ */
+#pragma once
+
+#include "rl/objective.h"
+#include "rl/plan.h"
+#include "rl/rollout.h"
+#include "trainer/train.h"
+
+struct grpo_config {
+    struct grpo_plan plan;
+    struct rollout_config rollout;
+    struct objective_config objective;
+    int64_t micro_batch_tokens;  /* token budget of a forward/backward; larger groups are split */
+    bool gradient_checkpointing;
+    bool log_completions;        /* write completions.jsonl */
+    const char *output_dir;
+    /* Optional evaluation hooks of the stage. */
+    enum status (*evaluate)(void *ctx, int64_t step, json_t *line);
+    void *evaluate_ctx;
+};
+
+struct grpo;
+
+/* Checks the plan and prepares; config, env and params are borrowed. Free with grpo_close. */
+MUST_USE enum status grpo_open(struct grpo **out, const struct grpo_config *config,
+                               const struct rollout_env *env, struct param_set *params);
+
+/* The method for train_run; valid while `g` lives. */
+struct train_method grpo_method(struct grpo *g);
+
+void grpo_close(struct grpo *g);

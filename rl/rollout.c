@@ -1,0 +1,327 @@
+/* A round of rollouts; see rollout.h. */
+#include "rl/rollout.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "kernels/base/rng.h"
+
+void round_close(struct round *r)
+{
+    for (int64_t i = 0; r->row && i < r->groups * r->group_size; i++) {
+        free(r->row[i].ids);
+        free(r->row[i].logp);
+        free(r->row[i].entropy);
+    }
+    for (int64_t g = 0; r->group && g < r->groups; g++) {
+        free(r->group[g].prompt);
+    }
+    free(r->row);
+    free(r->group);
+    *r = (struct round){0};
+}
+
+static enum status round_open(struct round *r, int64_t groups, int64_t group_size)
+{
+    *r = (struct round){.groups = groups, .group_size = group_size};
+    r->group = calloc((size_t)groups + 1, sizeof *r->group);
+    r->row = calloc((size_t)(groups * group_size) + 1, sizeof *r->row);
+    if (!r->group || !r->row) {
+        return FAIL(MEMORY, "rollout: no memory for %lld groups of %lld", (long long)groups,
+                    (long long)group_size);
+    }
+    return STATUS_OK;
+}
+
+/* Tokenizes the prompts of all groups: cheap, so every rank does it for itself. */
+static enum status build_prompts(const struct rollout_env *env, const int64_t *indices,
+                                 struct round *r, json_t **rows)
+{
+    for (int64_t g = 0; g < r->groups; g++) {
+        char where[512];
+        (void)snprintf(where, sizeof where, "%s: row %lld", env->where, (long long)indices[g] + 1);
+        rows[g] = env->row(env->row_ctx, indices[g]);
+        if (!rows[g]) {
+            return FAIL(INPUT, "%s: cannot be read", where);
+        }
+        struct token_list list = {0};
+        const enum status status = prompt_ids(&env->format, rows[g], where, &list, NULL);
+        r->group[g] = (struct rollout_group){
+            .index = indices[g],
+            .prompt = list.ids,
+            .prompt_count = list.count,
+        };
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+static enum status judge_row(const struct rollout_config *c, const struct rollout_env *env,
+                             const json_t *data, struct rollout_row *row)
+{
+    struct text said = {0};
+    TRY(tokenizer_decode(env->format.tokenizer, row->ids, row->count, true, &said));
+    const struct reward_input input = {
+        .completion = said.data,
+        .tokens = row->count,
+        .truncated = !row->stopped,
+        .row = data,
+        .parameters = c->reward_parameters,
+    };
+    for (int k = 0; k < c->reward_count; k++) {
+        row->rewards[k] = c->rewards[k]->score(&input);
+    }
+    free(said.data);
+    return STATUS_OK;
+}
+
+/* Moves the generated completions of this rank into the round and judges them. */
+static enum status take_completions(const struct rollout_config *c, const struct rollout_env *env,
+                                    struct completion_set *set, const int64_t *group_of,
+                                    json_t *const *rows, struct round *r)
+{
+    for (int64_t i = 0; i < set->count; i++) {
+        struct completion *done = &set->items[i];
+        const int64_t g = group_of[done->prompt];
+        struct rollout_row *row = &r->row[g * r->group_size + done->sample];
+        *row = (struct rollout_row){
+            .group = g,
+            .sample = done->sample,
+            .count = done->count,
+            .ids = done->ids,
+            .logp = done->logp,
+            .entropy = done->entropy,
+            .stopped = done->stopped,
+            .masked = c->mask_truncated && !done->stopped,
+        };
+        done->ids = NULL;
+        done->logp = NULL;
+        done->entropy = NULL;
+        TRY(judge_row(c, env, rows[g], row));
+    }
+    return STATUS_OK;
+}
+
+/* Generates the groups of this rank: group g belongs to rank g % size. */
+static enum status generate_mine(const struct rollout_config *c, const struct rollout_env *env,
+                                 int64_t round_index, json_t *const *rows, struct round *r)
+{
+    struct prompt *prompts = calloc((size_t)r->groups + 1, sizeof *prompts);
+    int64_t *group_of = calloc((size_t)r->groups + 1, sizeof *group_of);
+    struct completion_set set = {0};
+    enum status status = STATUS_OK;
+    if (!prompts || !group_of) {
+        status = FAIL(MEMORY, "rollout: no memory for %lld prompts", (long long)r->groups);
+        goto out;
+    }
+    int64_t count = 0;
+    for (int64_t g = env->comm->rank; g < r->groups; g += env->comm->size) {
+        group_of[count] = g;
+        prompts[count++] = (struct prompt){
+            .ids = r->group[g].prompt,
+            .count = r->group[g].prompt_count,
+            .row = (uint32_t)g,
+            .samples = r->group_size,
+        };
+    }
+    struct generate_args args = {
+        .model = env->model,
+        .ops = env->ops,
+        .hooks = true,
+        .prompts = prompts,
+        .prompt_count = count,
+        .sample = c->sample,
+        .limits = c->limits,
+    };
+    args.sample.max_new_tokens = c->max_completion_length;
+    args.sample.step = (uint32_t)round_index;
+    args.sample.purpose = RNG_SAMPLE;
+    TRY_TO(status, out, generate(&args, &set, &r->stats));
+    TRY_TO(status, out, take_completions(c, env, &set, group_of, rows, r));
+out:
+    completion_set_close(&set);
+    free(prompts);
+    free(group_of);
+    return status;
+}
+
+/* Fixed part of a row on the wire; ids, logp and entropy follow. */
+struct wire_row {
+    int64_t place; /* index into round.row */
+    int64_t count;
+    int64_t stopped;
+    double rewards[ROLLOUT_MAX_REWARDS];
+};
+
+static size_t wire_bytes(int64_t count)
+{
+    return sizeof(struct wire_row)
+           + (size_t)count * (sizeof(int32_t) + 2 * sizeof(float));
+}
+
+static char *put(char *at, const void *data, size_t bytes)
+{
+    memcpy(at, data, bytes);
+    return at + bytes;
+}
+
+static enum status pack_mine(const struct round *r, const struct comm *comm, char **out,
+                             size_t *bytes)
+{
+    *bytes = 0;
+    const int64_t rows = r->groups * r->group_size;
+    for (int64_t i = 0; i < rows; i++) {
+        *bytes += i / r->group_size % comm->size == comm->rank ? wire_bytes(r->row[i].count) : 0;
+    }
+    char *at = malloc(*bytes + 1);
+    *out = at;
+    if (!at) {
+        return FAIL(MEMORY, "rollout: no memory for %zu bytes", *bytes);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        const struct rollout_row *row = &r->row[i];
+        if (i / r->group_size % comm->size != comm->rank) {
+            continue;
+        }
+        struct wire_row head = {.place = i, .count = row->count, .stopped = row->stopped};
+        memcpy(head.rewards, row->rewards, sizeof head.rewards);
+        const size_t n = (size_t)row->count;
+        at = put(at, &head, sizeof head);
+        at = put(at, row->ids, n * sizeof(int32_t));
+        at = put(at, row->logp, n * sizeof(float));
+        at = put(at, row->entropy, n * sizeof(float));
+    }
+    return STATUS_OK;
+}
+
+/* Copies `count` items of `item` bytes from *at into new memory. */
+static void *take(const char **at, int64_t count, size_t item)
+{
+    void *p = malloc((size_t)count * item + 1);
+    if (p) {
+        memcpy(p, *at, (size_t)count * item);
+    }
+    *at += (size_t)count * item;
+    return p;
+}
+
+static enum status unpack_rank(const struct rollout_config *c, const char *at, const char *end,
+                               struct round *r)
+{
+    while (at < end) {
+        struct wire_row head;
+        memcpy(&head, at, sizeof head);
+        at += sizeof head;
+        struct rollout_row *row = &r->row[head.place];
+        *row = (struct rollout_row){
+            .group = head.place / r->group_size,
+            .sample = (uint32_t)(head.place % r->group_size),
+            .count = head.count,
+            .stopped = head.stopped != 0,
+            .masked = c->mask_truncated && !head.stopped,
+        };
+        memcpy(row->rewards, head.rewards, sizeof head.rewards);
+        row->ids = take(&at, head.count, sizeof(int32_t));
+        row->logp = take(&at, head.count, sizeof(float));
+        row->entropy = take(&at, head.count, sizeof(float));
+        if (!row->ids || !row->logp || !row->entropy) {
+            return FAIL(MEMORY, "rollout: no memory for a completion");
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Gives every rank all rows. */
+static enum status exchange(const struct rollout_config *c, const struct comm *comm,
+                            struct round *r)
+{
+    if (comm->size == 1) {
+        return STATUS_OK;
+    }
+    char *mine = NULL;
+    void *all = NULL;
+    size_t bytes = 0;
+    size_t *offsets = malloc(((size_t)comm->size + 1) * sizeof *offsets);
+    enum status status = offsets ? STATUS_OK : FAIL(MEMORY, "rollout: no memory");
+    if (status == STATUS_OK) {
+        status = pack_mine(r, comm, &mine, &bytes);
+    }
+    status = comm_agree(comm, status);
+    if (status == STATUS_OK) {
+        status = comm_gather_all(comm, mine, bytes, &all, offsets);
+    }
+    for (int rank = 0; status == STATUS_OK && rank < comm->size; rank++) {
+        if (rank != comm->rank) {
+            status = unpack_rank(c, (const char *)all + offsets[rank],
+                                 (const char *)all + offsets[rank + 1], r);
+        }
+    }
+    free(mine);
+    free(all);
+    free(offsets);
+    return comm_agree(comm, status);
+}
+
+/* Advantages of the whole round, alike on every rank. */
+static enum status score_round(const struct rollout_config *c, struct round *r)
+{
+    const int64_t rows = r->groups * r->group_size;
+    const int64_t k = c->reward_count;
+    double *buffer = malloc((size_t)(rows * (k + 2) + r->groups + 1) * sizeof *buffer);
+    if (!buffer) {
+        return FAIL(MEMORY, "rollout: no memory for rewards");
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        memcpy(buffer + i * k, r->row[i].rewards, (size_t)k * sizeof *buffer);
+    }
+    const struct advantage_args args = {
+        .rewards = buffer,
+        .weights = c->weights,
+        .groups = r->groups,
+        .group_size = r->group_size,
+        .functions = k,
+        .advantage = buffer + rows * k,
+        .reward = buffer + rows * (k + 1),
+        .group_std = buffer + rows * (k + 2),
+    };
+    const enum status status = advantage_compute(&c->advantage, &args);
+    for (int64_t i = 0; status == STATUS_OK && i < rows; i++) {
+        r->row[i].advantage = args.advantage[i];
+        r->row[i].reward = args.reward[i];
+        r->group[i / r->group_size].reward_std = args.group_std[i / r->group_size];
+    }
+    free(buffer);
+    return status;
+}
+
+enum status rollout_round(const struct rollout_config *c, const struct rollout_env *env,
+                          const int64_t *indices, int64_t groups, int64_t round_index,
+                          struct round *out)
+{
+    json_t **rows = calloc((size_t)groups + 1, sizeof(json_t *));
+    enum status status = round_open(out, groups, c->group_size);
+    if (status == STATUS_OK && !rows) {
+        status = FAIL(MEMORY, "rollout: no memory for %lld rows", (long long)groups);
+    }
+    if (status == STATUS_OK) {
+        status = build_prompts(env, indices, out, rows);
+    }
+    if (status == STATUS_OK) {
+        status = generate_mine(c, env, round_index, rows, out);
+    }
+    status = comm_agree(env->comm, status);
+    if (status == STATUS_OK) {
+        status = exchange(c, env->comm, out);
+    }
+    if (status == STATUS_OK) {
+        status = score_round(c, out);
+    }
+    for (int64_t g = 0; rows && g < groups; g++) {
+        json_decref(rows[g]);
+    }
+    free(rows);
+    if (status != STATUS_OK) {
+        round_close(out);
+    }
+    return status;
+}

@@ -1,0 +1,82 @@
+/*
+ * One round of GRPO: prompts -> completions -> rewards -> advantages, known on every rank.
+ *
+ * Groups are dealt to ranks for generation and judging; the finished rows are exchanged, so that the
+ * loop may train any group on any rank.
+ */
+#pragma once
+
+#include "rl/advantage.h"
+#include "rl/reward/reward.h"
+#include "trainer/comm/comm.h"
+#include "trainer/data/prompt.h"
+#include "trainer/generate/generate.h"
+
+enum { ROLLOUT_MAX_REWARDS = 16 };
+
+struct rollout_row {
+    int64_t group;
+    uint32_t sample;
+    int64_t count;      /* tokens, the stop id included */
+    int32_t *ids;       /* [count] */
+    float *logp;        /* [count] behaviour log-probs, the sampler's own */
+    float *entropy;     /* [count] */
+    bool stopped;
+    bool masked;        /* truncated and mask_truncated_completions: no loss tokens */
+    double rewards[ROLLOUT_MAX_REWARDS];
+    double reward;      /* weighted sum, NaN: unscorable */
+    double advantage;
+};
+
+struct rollout_group {
+    int64_t index;      /* row of the dataset */
+    int32_t *prompt;    /* [prompt_count] */
+    int64_t prompt_count;
+    double reward_std;
+};
+
+struct round {
+    int64_t groups;
+    int64_t group_size;
+    struct rollout_group *group; /* [groups] */
+    struct rollout_row *row;     /* [groups * group_size], group-major */
+    struct generate_stats stats; /* this rank's decoder */
+};
+
+/* Dataset access: row `i` (a new reference), or NULL past the end. */
+typedef json_t *(*row_fn)(void *ctx, int64_t i);
+
+struct rollout_config {
+    int64_t group_size;
+    int64_t max_completion_length;
+    bool mask_truncated;
+    struct sample_config sample;     /* step is set per round */
+    struct generate_limits limits;
+    struct advantage_config advantage;
+    const struct reward *const *rewards;
+    const double *weights;
+    int reward_count;
+    const json_t *reward_parameters;
+};
+
+struct rollout_env {
+    const struct model *model;
+    struct ops_context *ops;
+    const struct comm *comm;
+    struct prompt_format format;
+    row_fn row;
+    void *row_ctx;
+    const char *where; /* names the dataset in messages */
+};
+
+/* Rolls out round `round_index` for the dataset rows indices[0 .. groups). Collective; every rank
+ * ends with the same *out. Free with round_close. */
+MUST_USE enum status rollout_round(const struct rollout_config *c, const struct rollout_env *env,
+                                   const int64_t *indices, int64_t groups, int64_t round_index,
+                                   struct round *out);
+
+void round_close(struct round *r);
+
+/* A round as JSON (ids, log-probs, rewards) and back, for a checkpoint in the middle of a round. */
+MUST_USE enum status round_to_json(const struct round *r, json_t **out);
+MUST_USE enum status round_from_json(const json_t *json, struct round *out);
