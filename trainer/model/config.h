@@ -12,7 +12,7 @@
 
 enum placement { PLACE_PRE, PLACE_SANDWICH };
 enum qk_norm { QK_NORM_NONE, QK_NORM_HEAD };
-enum rope_scaling { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3 };
+enum rope_scaling { ROPE_DEFAULT, ROPE_LINEAR, ROPE_LLAMA3, ROPE_YARN };
 
 enum { MODEL_MAX_LAYERS = 256, MODEL_MAX_STOPS = 16, MODEL_MAX_ROPES = 2 };
 
@@ -24,6 +24,10 @@ struct rope_config {
     double low_freq_factor;
     double high_freq_factor;
     int64_t original_context;
+    double beta_fast;        /* yarn: turns over the original context where stretching begins ... */
+    double beta_slow;        /* ... and where it is complete */
+    bool keep_fraction;      /* yarn: truncate: false */
+    double magnitude;        /* cos and sin times this; 0 means 1 */
     const float *divisors; /* [head_dim / 2] from rope_freqs.weight, NULL: computed. Borrowed */
 };
 
