@@ -8,9 +8,11 @@
 
 #include "trainer/model/model.h"
 
-enum { ADAPTER_MAX_TARGETS = 64 };
-
-enum adapter_init { ADAPTER_INIT_DEFAULT, ADAPTER_INIT_GAUSSIAN, ADAPTER_INIT_ZERO_B_FALSE };
+enum adapter_init {
+    ADAPTER_INIT_DEFAULT,  /* init_lora_weights true: A uniform(+-1/sqrt(in)), B 0 */
+    ADAPTER_INIT_GAUSSIAN, /* "gaussian": A ~ N(0, 1/r^2), B 0 */
+    ADAPTER_INIT_RANDOM_B  /* false: both uniform, so the start is no identity */
+};
 
 /* LoRA's configuration (PEFT 0.21.2 names, spec adapters.md 2). Strings are owned. */
 struct adapter_config {
@@ -23,6 +25,7 @@ struct adapter_config {
     char *target_regex;               /* target_modules as a string ("all-linear" or a regex), or NULL */
     char **target_modules;            /* list form, or NULL: PEFT's default for the model type */
     int64_t target_count;
+    char *exclude_regex;              /* exclude_modules as a string, or NULL */
     char **exclude_modules;
     int64_t exclude_count;
     int64_t *layers_to_transform;     /* NULL: all */

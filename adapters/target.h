@@ -1,0 +1,23 @@
+/*
+ * Which modules an adapter wraps: PEFT's matching rules (spec adapters.md 2.3) on Hugging Face module
+ * paths without the base_model.model. prefix.
+ */
+#pragma once
+
+#include "adapters/adapter.h"
+
+struct target; /* compiled rules */
+
+/* Compiles the rules of `c`. Fails with RECIPE naming a bad regular expression. Close with
+ * target_close. */
+MUST_USE enum status target_open(struct target **out, const struct adapter_config *c);
+void target_close(struct target *t);
+
+/* True when module `name` is wrapped; `is_head`: it is the output embedding, which "all-linear"
+ * leaves out. */
+bool target_matches(const struct target *t, const char *name, bool is_head);
+
+/* Rank and alpha of a module: the first key of rank_pattern / alpha_pattern that matches
+ * (.*\.)?(KEY)$, else the defaults. Looked up independently. */
+int64_t target_rank(const struct target *t, const char *name);
+double target_alpha(const struct target *t, const char *name);
