@@ -1,5 +1,5 @@
 /*
- * GRPO, the algorithm. Read prepare() for what a step trains, run_batch() for its gradient.
+ * GRPO, the algorithm. Read prepare() for what a step trains, objectives() for its gradient.
  *
  *   prepare: the rounds this step needs are rolled out and judged (rollout.c); every group's rows in
  *            this step become one unit of work with their token weights.
@@ -15,7 +15,6 @@
 #include <string.h>
 
 #include "rl/grpo_internal.h"
-#include "trainer/model/pack.h"
 
 static int64_t round_rows(const struct grpo *g)
 {
@@ -287,116 +286,53 @@ static struct pack_unit piece_tree(const struct grpo *g, const struct grpo_unit 
     };
 }
 
-/* Makes sure an arena holds `bytes`; grows only when a larger micro-batch than ever comes. */
-static enum status arena_ensure(struct arena *a, const char *name, size_t bytes)
+/* The pieces of the micro-batch that is running, and where their sums go. */
+struct batch_rows {
+    struct grpo *g;
+    const struct piece *pieces;
+    int64_t count;
+    double *sums;
+};
+
+/* Objective of one row at output `at`; its sums go to its unit. */
+static void row_objective(struct grpo *g, const struct grpo_row *r, int64_t at,
+                          const struct unit_outputs *out, double *unit)
 {
-    if (a->size >= bytes && a->base) {
-        arena_rewind(a, 0);
-        return STATUS_OK;
+    const struct objective_row row = {
+        .count = r->row->count,
+        .logp = out->head->logp + at,
+        .old = r->row->logp,
+        .ref = out->ref ? out->ref + at : NULL,
+        .advantage = r->row->advantage,
+        .weight = r->weight,
+    };
+    struct objective_sums s;
+    objective_row(&g->config->objective, &row, out->dlogp + at, &s);
+    unit[METRIC_LOSS] += s.loss;
+    unit[METRIC_KL] += s.kl;
+    unit[METRIC_CLIP_LOW] += s.clip_low;
+    unit[METRIC_CLIP_HIGH] += s.clip_high;
+    unit[METRIC_TOKENS] += (double)row.count;
+    unit[METRIC_ROWS] += 1.0;
+    for (int64_t t = 0; t < row.count; t++) {
+        unit[METRIC_ENTROPY] += (double)out->head->entropy[at + t];
     }
-    arena_close(a);
-    return arena_open(a, name, bytes);
+    g->max_delta = fmax(g->max_delta, s.max_delta);
 }
 
-/* Log-probs under the bare base (adapters off), the reference policy. */
-static enum status reference_logps(struct grpo *g, const struct batch *b, float *ref)
+/* Outputs come row after row in the order of the pieces. */
+static void objectives(void *ctx, const struct unit_outputs *out)
 {
-    struct pass pass = {.ops = g->env->ops, .step = &g->step_arena, .scratch = &g->scratch};
-    float *hidden;
-    const size_t mark = arena_mark(&g->step_arena);
-    TRY(model_forward(g->env->model, &pass, b, &hidden, NULL));
-    const struct head_result head = {.logp = ref};
-    TRY(model_head(g->env->model, &pass, hidden, b->n_out, b->targets,
-                   (float)g->config->rollout.sample.temperature, &head));
-    arena_rewind(&g->step_arena, mark);
-    arena_rewind(&g->scratch, 0);
-    return STATUS_OK;
-}
-
-/* Objective of every row of the batch, in output order; sums go to the rows' units. */
-static void objectives(struct grpo *g, const struct piece *pieces, int64_t count,
-                       const struct head_result *head, const float *ref, float *dlogp, double *sums)
-{
+    const struct batch_rows *b = ctx;
     int64_t at = 0;
-    for (int64_t p = 0; p < count; p++) {
-        double *unit = sums + pieces[p].unit * METRIC_COUNT;
-        for (int64_t i = 0; i < pieces[p].count; i++) {
-            const struct grpo_row *r = &g->rows[pieces[p].first + i];
-            const struct objective_row row = {
-                .count = r->row->count,
-                .logp = head->logp + at,
-                .old = r->row->logp,
-                .ref = ref ? ref + at : NULL,
-                .advantage = r->row->advantage,
-                .weight = r->weight,
-            };
-            struct objective_sums s;
-            objective_row(&g->config->objective, &row, dlogp + at, &s);
-            unit[METRIC_LOSS] += s.loss;
-            unit[METRIC_KL] += s.kl;
-            unit[METRIC_CLIP_LOW] += s.clip_low;
-            unit[METRIC_CLIP_HIGH] += s.clip_high;
-            unit[METRIC_TOKENS] += (double)row.count;
-            unit[METRIC_ROWS] += 1.0;
-            for (int64_t t = 0; t < row.count; t++) {
-                unit[METRIC_ENTROPY] += (double)head->entropy[at + t];
-            }
-            g->max_delta = fmax(g->max_delta, s.max_delta);
-            at += row.count;
+    for (int64_t p = 0; p < b->count; p++) {
+        double *unit = b->sums + b->pieces[p].unit * METRIC_COUNT;
+        for (int64_t i = 0; i < b->pieces[p].count; i++) {
+            const struct grpo_row *r = &b->g->rows[b->pieces[p].first + i];
+            row_objective(b->g, r, at, out, unit);
+            at += r->row->count;
         }
     }
-}
-
-/* Forward, objective, backward of one micro-batch of trees. */
-static enum status run_batch(struct grpo *g, const struct piece *pieces,
-                             const struct pack_unit *trees, int64_t count, double *sums)
-{
-    struct batch batch;
-    TRY(arena_ensure(&g->pack, "packed rows", pack_bytes(trees, count)));
-    TRY(pack_build(&g->pack, trees, count, &batch));
-    struct pass pass = {
-        .ops = g->env->ops,
-        .step = &g->step_arena,
-        .scratch = &g->scratch,
-        .hooks = true,
-        .grad = true,
-        .checkpoint = g->config->gradient_checkpointing,
-        .unit_begin = batch.unit_begin,
-        .units = batch.units,
-    };
-    size_t step_bytes;
-    size_t scratch_bytes;
-    TRY(model_plan(g->env->model, &pass, batch.tokens, batch.n_out, &step_bytes, &scratch_bytes));
-    const size_t outputs = ((size_t)batch.n_out * sizeof(float) + ARENA_ALIGN) * 5;
-    TRY(arena_ensure(&g->step_arena, "activations", step_bytes + outputs));
-    TRY(arena_ensure(&g->scratch, "step scratch", scratch_bytes));
-    struct head_result head = {0};
-    float *dlogp;
-    float *ref = NULL;
-    const size_t n = (size_t)batch.n_out;
-    TRY(arena_alloc(&g->step_arena, n, sizeof(float), &head.logp));
-    TRY(arena_alloc(&g->step_arena, n, sizeof(float), &head.entropy));
-    TRY(arena_alloc(&g->step_arena, n, sizeof(float), &head.lse));
-    TRY(arena_alloc(&g->step_arena, n, sizeof(float), &dlogp));
-    if (g->config->objective.beta > 0) {
-        TRY(arena_alloc(&g->step_arena, n, sizeof(float), &ref));
-        TRY(reference_logps(g, &batch, ref));
-    }
-    const float temperature = (float)g->config->rollout.sample.temperature;
-    float *hidden;
-    struct model_state *state;
-    TRY(model_forward(g->env->model, &pass, &batch, &hidden, &state));
-    TRY(model_head(g->env->model, &pass, hidden, batch.n_out, batch.targets, temperature, &head));
-    objectives(g, pieces, count, &head, ref, dlogp, sums);
-    const struct model_backward_args backward = {
-        .batch = &batch,
-        .hidden = hidden,
-        .state = state,
-        .temperature = temperature,
-        .head = &head,
-        .dlogp = dlogp,
-    };
-    return model_backward(g->env->model, &pass, &backward);
 }
 
 /* Work list of run(): pieces with their trees, flushed when the budget is full. */
@@ -412,7 +348,8 @@ struct run_list {
 static enum status flush(struct grpo *g, struct run_list *l, double *sums)
 {
     if (l->count > 0) {
-        TRY(run_batch(g, l->pieces, l->trees, l->count, sums));
+        struct batch_rows rows = {.g = g, .pieces = l->pieces, .count = l->count, .sums = sums};
+        TRY(unit_pass_run(&g->pass, l->trees, l->count, objectives, &rows));
     }
     l->count = 0;
     l->used_branches = 0;
@@ -533,6 +470,15 @@ enum status grpo_open(struct grpo **out, const struct grpo_config *config,
     g->config = config;
     g->env = env;
     g->params = params;
+    g->pass = (struct unit_pass){
+        .model = env->model,
+        .ops = env->ops,
+        .temperature = (float)config->rollout.sample.temperature,
+        .hooks = true,
+        .grad = true,
+        .reference = config->objective.beta > 0,
+        .checkpoint = config->gradient_checkpointing,
+    };
     *out = g;
     return STATUS_OK;
 }
@@ -564,8 +510,6 @@ void grpo_close(struct grpo *g)
     free(g->units);
     free(g->cost);
     free(g->rows);
-    arena_close(&g->pack);
-    arena_close(&g->step_arena);
-    arena_close(&g->scratch);
+    unit_pass_close(&g->pass);
     free(g);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rl/grpo.h"
+#include "trainer/model/unit_pass.h"
 
 /* Metric sums of a unit; the loop adds them over units in order. */
 enum {
@@ -57,9 +58,7 @@ struct grpo {
     double max_delta;        /* largest |logp - sampler's| of on-policy rows on this rank */
     bool on_policy;
     double num_tokens;       /* running total, TRL's num_tokens */
-    struct arena pack;
-    struct arena step_arena;
-    struct arena scratch;
+    struct unit_pass pass;
 };
 
 /* Log fields of a step (collective). */

@@ -1,0 +1,111 @@
+/* Packed units through the model; see unit_pass.h. */
+#include "trainer/model/unit_pass.h"
+
+/* Makes sure an arena holds `bytes`; grows only when a larger micro-batch than ever comes, so a
+ * steady run allocates nothing. */
+static enum status arena_ensure(struct arena *a, const char *name, size_t bytes)
+{
+    if (a->base && a->size >= bytes) {
+        arena_rewind(a, 0);
+        return STATUS_OK;
+    }
+    arena_close(a);
+    return arena_open(a, name, bytes);
+}
+
+static struct pass make_pass(struct unit_pass *p, const struct batch *b)
+{
+    return (struct pass){
+        .ops = p->ops,
+        .step = &p->step,
+        .scratch = &p->scratch,
+        .hooks = p->hooks,
+        .grad = p->grad,
+        .checkpoint = p->checkpoint,
+        .unit_begin = b->unit_begin,
+        .units = b->units,
+    };
+}
+
+static enum status prepare_arenas(struct unit_pass *p, const struct batch *b)
+{
+    struct pass pass = make_pass(p, b);
+    size_t step_bytes;
+    size_t scratch_bytes;
+    TRY(model_plan(p->model, &pass, b->tokens, b->n_out, &step_bytes, &scratch_bytes));
+    const size_t outputs = ((size_t)b->n_out * sizeof(float) + ARENA_ALIGN) * 6;
+    TRY(arena_ensure(&p->step, "activations", step_bytes + outputs));
+    return arena_ensure(&p->scratch, "step scratch", scratch_bytes);
+}
+
+/* Log-probs under the bare base (adapters off). */
+static enum status reference_logps(struct unit_pass *p, const struct batch *b, float *ref)
+{
+    struct pass pass = make_pass(p, b);
+    pass.hooks = false;
+    pass.grad = false;
+    float *hidden;
+    const size_t mark = arena_mark(&p->step);
+    TRY(model_forward(p->model, &pass, b, &hidden, NULL));
+    const struct head_result head = {.logp = ref};
+    TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
+    arena_rewind(&p->step, mark);
+    arena_rewind(&p->scratch, 0);
+    return STATUS_OK;
+}
+
+static enum status run_built(struct unit_pass *p, const struct batch *b,
+                             unit_objective_fn objective, void *ctx)
+{
+    const size_t n = (size_t)b->n_out;
+    struct head_result head = {0};
+    float *ref = NULL;
+    float *dlogp = NULL;
+    TRY(arena_alloc(&p->step, n, sizeof(float), &head.logp));
+    TRY(arena_alloc(&p->step, n, sizeof(float), &head.entropy));
+    TRY(arena_alloc(&p->step, n, sizeof(float), &head.lse));
+    TRY(arena_alloc(&p->step, n, sizeof(int32_t), &head.best));
+    if (p->grad) {
+        TRY(arena_alloc(&p->step, n, sizeof(float), &dlogp));
+    }
+    if (p->reference) {
+        TRY(arena_alloc(&p->step, n, sizeof(float), &ref));
+        TRY(reference_logps(p, b, ref));
+    }
+    const struct pass pass = make_pass(p, b);
+    float *hidden;
+    struct model_state *state = NULL;
+    TRY(model_forward(p->model, &pass, b, &hidden, &state));
+    TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
+    const struct unit_outputs out = {.batch = b, .head = &head, .ref = ref, .dlogp = dlogp};
+    objective(ctx, &out);
+    if (!p->grad) {
+        return STATUS_OK;
+    }
+    const struct model_backward_args backward = {
+        .batch = b,
+        .hidden = hidden,
+        .state = state,
+        .temperature = p->temperature,
+        .head = &head,
+        .dlogp = dlogp,
+    };
+    return model_backward(p->model, &pass, &backward);
+}
+
+enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units, int64_t count,
+                          unit_objective_fn objective, void *ctx)
+{
+    struct batch batch;
+    TRY(arena_ensure(&p->pack, "packed rows", pack_bytes(units, count)));
+    TRY(pack_build(&p->pack, units, count, &batch));
+    TRY(prepare_arenas(p, &batch));
+    return run_built(p, &batch, objective, ctx);
+}
+
+void unit_pass_close(struct unit_pass *p)
+{
+    arena_close(&p->pack);
+    arena_close(&p->step);
+    arena_close(&p->scratch);
+}

@@ -1,0 +1,39 @@
+/*
+ * One forward (and backward) over packed units: pack -> forward -> head -> objective -> backward. Every
+ * training method and every scoring command runs through here; only the objective differs.
+ */
+#pragma once
+
+#include "trainer/model/model.h"
+#include "trainer/model/pack.h"
+
+/* Sees the log-probs, entropies and best ids of a micro-batch, in output order (unit, branch, token),
+ * and, when asked for, the bare base's log-probs; writes dlogp [n_out] when there is a backward. */
+struct unit_outputs {
+    const struct batch *batch;
+    const struct head_result *head;
+    const float *ref; /* [n_out] or NULL */
+    float *dlogp;     /* [n_out] to fill, NULL: no backward */
+};
+typedef void (*unit_objective_fn)(void *ctx, const struct unit_outputs *out);
+
+/* Settings and arenas; zero-initialise, set the first block, close when done. */
+struct unit_pass {
+    const struct model *model;
+    struct ops_context *ops;
+    float temperature;
+    bool hooks;      /* adapters on */
+    bool grad;       /* run the backward */
+    bool reference;  /* also the bare base's log-probs */
+    bool checkpoint; /* save block inputs only */
+    struct arena pack;
+    struct arena step;
+    struct arena scratch;
+};
+
+/* Runs `count` units as one micro-batch. Fails with MEMORY. */
+MUST_USE enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units,
+                                   int64_t count, unit_objective_fn objective, void *ctx);
+
+/* Releases the arenas. */
+void unit_pass_close(struct unit_pass *p);
