@@ -11,7 +11,7 @@ struct bound {
     int64_t high;
 };
 
-static enum status check_bounds(const struct model_config *c, const char *where)
+enum status config_check_sizes(const struct model_config *c, const char *where)
 {
     int64_t width;
     if (__builtin_mul_overflow(c->heads, c->head_dim, &width)) {
@@ -33,6 +33,14 @@ static enum status check_bounds(const struct model_config *c, const char *where)
             return FAIL(INPUT, "%s: %s is %" PRId64 "; Graft reads %" PRId64 " to %" PRId64, where,
                         bounds[i].what, bounds[i].value, bounds[i].low, bounds[i].high);
         }
+    }
+    if (c->heads % c->kv_heads != 0) {
+        return FAIL(INPUT, "%s: %" PRId64 " attention heads do not divide into %" PRId64
+                           " key/value heads", where, c->heads, c->kv_heads);
+    }
+    if (c->head_dim % 2 != 0) {
+        return FAIL(INPUT, "%s: head size %" PRId64 " is odd; RoPE rotates pairs", where,
+                    c->head_dim);
     }
     return STATUS_OK;
 }
@@ -65,15 +73,6 @@ static enum status check_rope(const struct rope_config *r, const char *where)
 
 enum status config_finish(struct model_config *c, const char *where)
 {
-    TRY(check_bounds(c, where));
-    if (c->heads % c->kv_heads != 0) {
-        return FAIL(INPUT, "%s: %" PRId64 " attention heads do not divide into %" PRId64
-                           " key/value heads", where, c->heads, c->kv_heads);
-    }
-    if (c->head_dim % 2 != 0) {
-        return FAIL(INPUT, "%s: head size %" PRId64 " is odd; RoPE rotates pairs", where,
-                    c->head_dim);
-    }
     if (!(c->norm_eps >= 0.0) || c->norm_eps > 1.0) {
         return FAIL(INPUT, "%s: norm epsilon %g is impossible", where, c->norm_eps);
     }

@@ -239,6 +239,7 @@ enum status model_config_from_gguf(struct model_config *c, const struct gguf *g)
     }
     TRY(read_sizes(c, g));
     TRY(read_vocab(c, g));
+    TRY(config_check_sizes(c, gguf_path(g)));
     TRY(read_scales(c, g));
     TRY(read_rope(c, g));
     TRY(config_finish(c, gguf_path(g)));

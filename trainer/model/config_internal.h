@@ -11,8 +11,12 @@ enum {
     CONFIG_MAX_CONTEXT = 1 << 28
 };
 
-/* Checks what both worlds share (ranges, whole head groups, even head size, RoPE numbers) and
- * fills embed_scale, and attn_scale when it is still 0. Fails with INPUT; `where` starts the text. */
+/* Checks the sizes: ranges, whole groups of heads, even head size. Fails with INPUT; `where` stands
+ * before the message. */
+MUST_USE enum status config_check_sizes(const struct model_config *c, const char *where);
+
+/* Checks the other numbers of files (RoPE, epsilon, scales) and fills embed_scale, and attn_scale
+ * when it is still 0. Fails with INPUT. */
 MUST_USE enum status config_finish(struct model_config *c, const char *where);
 
 /* Reads RoPE in the new (rope_parameters, perhaps per layer type) and old spelling (rope_theta,

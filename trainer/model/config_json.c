@@ -331,6 +331,7 @@ enum status model_config_from_json(struct model_config *c, const json_t *json, c
     TRY(find_family(json, where, &text, &c->family));
     const struct class_row *row = class_of(c->family);
     TRY(read_sizes(c, row, text, where));
+    TRY(config_check_sizes(c, where));
     TRY(check_activation(c, text, where));
     TRY(read_switches(c, row, text, json, where));
     TRY(config_rope_from_json(c, text, where));
