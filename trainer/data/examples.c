@@ -1,0 +1,260 @@
+/* Rows to examples; see examples.h. Labels are set before truncation, as TRL does. */
+#include "trainer/data/examples.h"
+
+#include <string.h>
+
+/* Tokens of a row before they become an example. */
+struct draft {
+    struct token_list list;
+    uint8_t *loss;
+};
+
+static enum status draft_loss(struct draft *d, uint8_t value)
+{
+    d->loss = malloc((size_t)d->list.count + 1);
+    if (!d->loss) {
+        return FAIL(MEMORY, "no memory for %lld tokens", (long long)d->list.count);
+    }
+    memset(d->loss, value, (size_t)d->list.count);
+    return STATUS_OK;
+}
+
+static enum status from_ids(const json_t *row, struct draft *d)
+{
+    const json_t *ids = json_object_get(row, "input_ids");
+    const json_t *labels = json_object_get(row, "labels");
+    for (size_t i = 0; i < json_array_size(ids); i++) {
+        const json_t *id = json_array_get(ids, i);
+        if (!json_is_integer(id) || json_integer_value(id) < 0
+            || json_integer_value(id) > INT32_MAX) {
+            return FAIL(INPUT, "input_ids[%zu] is no token id", i);
+        }
+        TRY(token_list_push(&d->list, (int32_t)json_integer_value(id)));
+    }
+    TRY(draft_loss(d, 1));
+    if (!labels || json_is_null(labels)) {
+        return STATUS_OK;
+    }
+    if (json_array_size(labels) != json_array_size(ids)) {
+        return FAIL(INPUT, "%zu labels for %zu input_ids", json_array_size(labels),
+                    json_array_size(ids));
+    }
+    for (size_t i = 0; i < json_array_size(labels); i++) {
+        d->loss[i] = json_integer_value(json_array_get(labels, i)) != -100;
+    }
+    return STATUS_OK;
+}
+
+/* Text with the end-of-sequence token's text appended when it lacks it. */
+static enum status with_eos(const struct example_config *c, const char *a, const char *b,
+                            struct text *out)
+{
+    const char *eos = tokenizer_special_text(c->format.tokenizer, "eos_token");
+    const size_t na = strlen(a);
+    const size_t nb = strlen(b);
+    const size_t ne = eos ? strlen(eos) : 0;
+    out->data = malloc(na + nb + ne + 1);
+    if (!out->data) {
+        return FAIL(MEMORY, "no memory for a row's text");
+    }
+    memcpy(out->data, a, na);
+    memcpy(out->data + na, b, nb);
+    out->length = na + nb;
+    const bool has = ne > 0 && out->length >= ne
+                     && memcmp(out->data + out->length - ne, eos, ne) == 0;
+    if (ne > 0 && !has) {
+        memcpy(out->data + out->length, eos, ne);
+        out->length += ne;
+    }
+    out->data[out->length] = '\0';
+    return STATUS_OK;
+}
+
+static enum status from_text(const struct example_config *c, const char *text, struct draft *d)
+{
+    struct text full = {0};
+    TRY(with_eos(c, text, "", &full));
+    const enum status status = tokenizer_encode(c->format.tokenizer, full.data, full.length,
+                                                TOKENIZE_SPECIALS, &d->list);
+    free(full.data);
+    TRY(status);
+    return draft_loss(d, 1);
+}
+
+/* Tokens whose byte span lies inside a generation span carry loss. */
+static void mark_spans(const struct template_span *spans, int64_t count,
+                       int64_t (*const bytes)[2], struct draft *d)
+{
+    for (int64_t i = 0; i < d->list.count; i++) {
+        d->loss[i] = 0;
+        for (int64_t s = 0; s < count; s++) {
+            /* a token counts when it begins inside the span, as char_to_token maps it */
+            if (bytes[i][0] >= spans[s].begin && bytes[i][0] < spans[s].end) {
+                d->loss[i] = 1;
+            }
+        }
+    }
+}
+
+static enum status from_messages(const struct example_config *c, const json_t *row,
+                                 struct draft *d)
+{
+    struct text full = {0};
+    struct template_span *spans = NULL;
+    int64_t span_count = 0;
+    int64_t(*bytes)[2] = NULL;
+    TRY(prompt_render(&c->format, json_object_get(row, "messages"), json_object_get(row, "tools"),
+                      false, &full, &spans, &span_count));
+    enum status status = tokenizer_encode_spans(c->format.tokenizer, full.data, full.length, 0,
+                                                &d->list, &bytes);
+    if (status == STATUS_OK) {
+        status = draft_loss(d, 1);
+    }
+    if (status == STATUS_OK && c->assistant_only_loss) {
+        if (span_count == 0) {
+            status = FAIL(INPUT, "assistant_only_loss: the chat template marks no assistant text "
+                                 "({%% generation %%}) in this row");
+        } else {
+            mark_spans(spans, span_count, bytes, d);
+        }
+    }
+    free(full.data);
+    free(spans);
+    free(bytes);
+    return status;
+}
+
+/* Prompt text and prompt + completion text of a row, both as they are tokenized. */
+static enum status pair_texts(const struct example_config *c, const json_t *row,
+                              struct text *prompt, struct text *full, unsigned *flags)
+{
+    json_t *p = json_object_get(row, "prompt");
+    json_t *q = json_object_get(row, "completion");
+    if (json_is_string(p) && json_is_string(q)) {
+        *flags = TOKENIZE_SPECIALS;
+        prompt->data = strdup(json_string_value(p));
+        prompt->length = json_string_length(p);
+        return prompt->data ? with_eos(c, json_string_value(p), json_string_value(q), full)
+                            : FAIL(MEMORY, "no memory for a row's text");
+    }
+    if (!json_is_array(p) || !json_is_array(q)) {
+        return FAIL(INPUT, "'prompt' and 'completion' must both be text or both be messages");
+    }
+    *flags = 0;
+    const json_t *tools = json_object_get(row, "tools");
+    TRY(prompt_render(&c->format, p, tools, true, prompt, NULL, NULL));
+    json_t *both = json_array();
+    (void)json_array_extend(both, p);
+    (void)json_array_extend(both, q);
+    const enum status status = prompt_render(&c->format, both, tools, false, full, NULL, NULL);
+    json_decref(both);
+    return status;
+}
+
+static enum status from_pair(const struct example_config *c, const json_t *row, struct draft *d)
+{
+    struct text prompt = {0};
+    struct text full = {0};
+    struct token_list alone = {0};
+    unsigned flags = 0;
+    enum status status = pair_texts(c, row, &prompt, &full, &flags);
+    if (status == STATUS_OK) {
+        status = tokenizer_encode(c->format.tokenizer, prompt.data, prompt.length, flags, &alone);
+    }
+    if (status == STATUS_OK) {
+        status = tokenizer_encode(c->format.tokenizer, full.data, full.length, flags, &d->list);
+    }
+    if (status == STATUS_OK) {
+        status = draft_loss(d, 1);
+    }
+    /* The completion starts where the two tokenizations part. */
+    for (int64_t i = 0; status == STATUS_OK && c->completion_only_loss && i < alone.count
+                        && i < d->list.count && alone.ids[i] == d->list.ids[i];
+         i++) {
+        d->loss[i] = 0;
+    }
+    free(prompt.data);
+    free(full.data);
+    token_list_free(&alone);
+    return status;
+}
+
+static enum status missing_columns(const struct example_config *c, const json_t *row)
+{
+    char have[512] = {0};
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)row, key, value)
+    {
+        const size_t used = strlen(have);
+        (void)snprintf(have + used, sizeof have - used, "%s%s", used ? ", " : "", key);
+    }
+    return FAIL(INPUT, "needs 'input_ids', '%s', 'messages' or 'prompt' and 'completion'; it has %s",
+                c->text_column ? c->text_column : "text", have[0] ? have : "no columns");
+}
+
+static enum status make_draft(const struct example_config *c, const json_t *row, struct draft *d)
+{
+    const json_t *text = json_object_get(row, c->text_column ? c->text_column : "text");
+    if (json_is_array(json_object_get(row, "input_ids"))) {
+        return from_ids(row, d);
+    }
+    if (json_is_array(json_object_get(row, "messages"))) {
+        return from_messages(c, row, d);
+    }
+    if (json_object_get(row, "prompt") && json_object_get(row, "completion")) {
+        return from_pair(c, row, d);
+    }
+    if (json_is_string(text)) {
+        return from_text(c, json_string_value(text), d);
+    }
+    return missing_columns(c, row);
+}
+
+static enum status set_push(struct example_set *set, const struct example *e)
+{
+    if (set->count == set->capacity) {
+        const int64_t capacity = set->capacity ? 2 * set->capacity : 64;
+        struct example *items = realloc(set->items, (size_t)capacity * sizeof *items);
+        if (!items) {
+            return FAIL(MEMORY, "no memory for %lld examples", (long long)capacity);
+        }
+        set->items = items;
+        set->capacity = capacity;
+    }
+    set->items[set->count++] = *e;
+    return STATUS_OK;
+}
+
+enum status example_add(const struct example_config *c, const json_t *row, const char *where,
+                        struct example_set *set)
+{
+    struct draft d = {0};
+    enum status status = make_draft(c, row, &d);
+    if (status == STATUS_OK) {
+        struct example e = {.ids = d.list.ids, .loss = d.loss, .count = d.list.count};
+        e.count = c->max_length > 0 && e.count > c->max_length ? c->max_length : e.count;
+        for (int64_t i = 1; i < e.count; i++) {
+            e.labels += e.loss[i] != 0;
+        }
+        if (e.labels == 0) {
+            set->dropped++;
+        } else {
+            status = set_push(set, &e);
+            d = status == STATUS_OK ? (struct draft){0} : d;
+        }
+    }
+    token_list_free(&d.list);
+    free(d.loss);
+    return status == STATUS_OK ? status : status_prefix(status, "%s: ", where);
+}
+
+void example_set_close(struct example_set *set)
+{
+    for (int64_t i = 0; i < set->count; i++) {
+        free(set->items[i].ids);
+        free(set->items[i].loss);
+    }
+    free(set->items);
+    *set = (struct example_set){0};
+}

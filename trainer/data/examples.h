@@ -1,0 +1,38 @@
+/*
+ * Dataset rows to training examples: ids and which of them carry loss (spec training.md 3).
+ *
+ * Row forms: {"input_ids", "labels"?}, {"text"}, {"messages"}, {"prompt", "completion"} (text or
+ * messages).
+ */
+#pragma once
+
+#include "trainer/data/prompt.h"
+
+struct example {
+    int32_t *ids;
+    uint8_t *loss;  /* [count] nonzero: this token's log-prob is trained */
+    int64_t count;
+    int64_t labels; /* tokens that carry loss (the first token never does) */
+};
+
+struct example_set {
+    struct example *items;
+    int64_t count;
+    int64_t capacity;
+    int64_t dropped; /* rows without any label after truncation */
+};
+
+struct example_config {
+    struct prompt_format format;
+    const char *text_column;       /* "text" when NULL */
+    int64_t max_length;            /* tokens kept from the start; 0: no limit */
+    bool completion_only_loss;     /* prompt+completion rows: train the completion only */
+    bool assistant_only_loss;      /* messages: train {% generation %} spans only */
+};
+
+/* Appends the example of one row. `where` names the row in messages. Rows without a label are
+ * counted in `dropped`. Fails with INPUT: the needed columns and those the row has. */
+MUST_USE enum status example_add(const struct example_config *c, const json_t *row,
+                                 const char *where, struct example_set *set);
+
+void example_set_close(struct example_set *set);

@@ -1,0 +1,55 @@
+/*
+ * Supervised fine-tuning as a training method (spec training.md 3): the negative log-likelihood of the
+ * labelled tokens, normalised over all of an optimizer step. Run it with train_run.
+ */
+#pragma once
+
+#include "trainer/data/examples.h"
+#include "trainer/train.h"
+
+/* Which rows an optimizer step takes (accelerate's even batches over virtual ranks). */
+struct sft_plan {
+    int64_t rows;
+    int64_t world;        /* virtual ranks */
+    int64_t per_device;   /* rows per micro-step and virtual rank */
+    int64_t accumulation; /* micro-steps per optimizer step */
+    bool shuffle;         /* epoch e: torch.randperm(rows) seeded with seed + e */
+    uint64_t seed;
+};
+
+/* Optimizer steps of one epoch: ceil(micro-steps / accumulation). */
+int64_t sft_plan_steps_per_epoch(const struct sft_plan *p);
+
+/* Rows of optimizer step `step`: malloc'd indices (caller frees) and their number. */
+MUST_USE enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indices,
+                                   int64_t *count);
+
+struct sft_config {
+    struct sft_plan plan;
+    int64_t micro_batch_tokens;
+    bool gradient_checkpointing;
+    int64_t eval_batch;          /* per_device_eval_batch_size */
+};
+
+struct sft_env {
+    const struct model *model;
+    struct ops_context *ops;
+    const struct comm *comm;
+    const struct example_set *train;
+    const struct example_set *eval; /* NULL: no evaluation split */
+};
+
+struct sft;
+
+/* Prepares; everything is borrowed. Fails with RECIPE when the dataset is empty. */
+MUST_USE enum status sft_open(struct sft **out, const struct sft_config *config,
+                              const struct sft_env *env);
+
+/* The method for train_run; valid while `s` lives. */
+struct train_method sft_method(struct sft *s);
+
+/* Mean loss and token accuracy over the evaluation examples (collective): adds eval_loss,
+ * eval_mean_token_accuracy and eval_entropy to `line`. */
+MUST_USE enum status sft_evaluate(struct sft *s, json_t *line);
+
+void sft_close(struct sft *s);
