@@ -1,0 +1,425 @@
+/* Opening a recipe: defaults, file, arguments, keys of other programs; see schema.h. */
+#include "recipes/schema.h"
+
+#include <stdarg.h>
+#include <string.h>
+#include <strings.h>
+
+#include "recipes/schema_internal.h"
+#include "recipes/suggest.h"
+
+enum { PLACE_CAP = 512 };
+
+/* True when the space-separated `words` hold `word` (case ignored). */
+static bool words_hold(const char *words, const char *word)
+{
+    const size_t length = strlen(word);
+    for (const char *p = words; p && *p && length > 0;) {
+        const size_t n = strcspn(p, " ");
+        if (n == length && strncasecmp(p, word, n) == 0) {
+            return true;
+        }
+        p += n + strspn(p + n, " ");
+    }
+    return false;
+}
+
+const struct recipe_field *schema_find(const char *key)
+{
+    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+        const struct recipe_field *f = &RECIPE_FIELDS[i];
+        if (strcmp(f->key, key) == 0 || words_hold(f->aliases, key)) {
+            return f;
+        }
+    }
+    return NULL;
+}
+
+const struct recipe_foreign *schema_find_foreign(const char *key)
+{
+    for (size_t i = 0; i < RECIPE_FOREIGN_COUNT; i++) {
+        const char *name = RECIPE_FOREIGN[i].key;
+        const size_t n = strlen(name);
+        const bool prefix = name[n - 1] == '*';
+        if (prefix ? strncmp(name, key, n - 1) == 0 : strcmp(name, key) == 0) {
+            return &RECIPE_FOREIGN[i];
+        }
+    }
+    return NULL;
+}
+
+bool recipe_knows_key(const char *word)
+{
+    return schema_find(word) || schema_find_foreign(word);
+}
+
+bool schema_applies(const struct recipe_field *f, enum recipe_method method)
+{
+    return f->methods == 0 || (f->methods & (unsigned)method) ||
+           (method & (RECIPE_EVAL | RECIPE_GENERATE));
+}
+
+const char *schema_default(const struct recipe_field *f, enum recipe_method method)
+{
+    return f->def_grpo && method != RECIPE_SFT ? f->def_grpo : f->def;
+}
+
+bool recipe_given(const struct recipe *r, const char *key)
+{
+    const struct recipe_field *f = schema_find(key);
+    return f && r->given && r->given[f - RECIPE_FIELDS];
+}
+
+enum status schema_note(struct recipe *r, const char *fmt, ...)
+{
+    va_list args;
+    char text[512];
+    va_start(args, fmt);
+    (void)vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    char **grown = realloc(r->notes.items, (size_t)(r->notes.count + 1) * sizeof *grown);
+    if (!grown) {
+        return FAIL(MEMORY, "recipe: out of memory");
+    }
+    r->notes.items = grown;
+    grown[r->notes.count] = strdup(text);
+    if (!grown[r->notes.count]) {
+        return FAIL(MEMORY, "recipe: out of memory");
+    }
+    r->notes.count++;
+    return STATUS_OK;
+}
+
+/* All names a key may be written by, for suggestions. */
+struct name_table {
+    char text[16384];
+    size_t used;
+    const char *names[768];
+    size_t count;
+};
+
+static void name_add(struct name_table *t, const char *word, size_t length)
+{
+    const bool room = t->count < sizeof t->names / sizeof *t->names &&
+                      t->used + length + 1 <= sizeof t->text;
+    ASSERT(room);
+    memcpy(t->text + t->used, word, length);
+    t->text[t->used + length] = '\0';
+    t->names[t->count++] = t->text + t->used;
+    t->used += length + 1;
+}
+
+static void name_table_fill(struct name_table *t)
+{
+    t->used = 0;
+    t->count = 0;
+    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+        name_add(t, RECIPE_FIELDS[i].key, strlen(RECIPE_FIELDS[i].key));
+    }
+    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+        for (const char *p = RECIPE_FIELDS[i].aliases; p && *p;) {
+            const size_t n = strcspn(p, " ");
+            name_add(t, p, n);
+            p += n + strspn(p + n, " ");
+        }
+    }
+    for (size_t i = 0; i < RECIPE_FOREIGN_COUNT; i++) {
+        if (!strchr(RECIPE_FOREIGN[i].key, '*')) {
+            name_add(t, RECIPE_FOREIGN[i].key, strlen(RECIPE_FOREIGN[i].key));
+        }
+    }
+}
+
+static const char *name_at(const void *ctx, size_t i)
+{
+    const struct name_table *t = ctx;
+    return i < t->count ? t->names[i] : NULL;
+}
+
+static enum status fail_unknown(const char *key, const char *place)
+{
+    struct name_table *t = malloc(sizeof *t);
+    if (!t) {
+        return FAIL(MEMORY, "recipe: out of memory");
+    }
+    name_table_fill(t);
+    const char *near = suggest_nearest(key, name_at, t);
+    const enum status status =
+        near ? FAIL(RECIPE, "%s: unknown key '%.80s', did you mean '%s'?", place, key, near)
+             : FAIL(RECIPE, "%s: unknown key '%.80s'; 'graft validate --help' lists the keys",
+                    place, key);
+    free(t);
+    return status;
+}
+
+/* Applied keys of one source, so that a key (or two names of it) stands there once. */
+struct source {
+    struct recipe *recipe;
+    const struct yaml_tree *tree;
+    uint8_t *seen; /* [RECIPE_FIELD_COUNT] */
+};
+
+static enum status set_field(struct source *s, const struct recipe_field *f, const char *key,
+                             const struct yaml_node *key_node, const struct yaml_node *value)
+{
+    char place[PLACE_CAP];
+    const size_t i = (size_t)(f - RECIPE_FIELDS);
+    yaml_place(s->tree, key_node, place, sizeof place);
+    if (!schema_applies(f, s->recipe->method)) {
+        return FAIL(RECIPE, "%s: key '%s' belongs to %s, not to %s", place, key,
+                    f->methods & RECIPE_SFT    ? "sft"
+                    : f->methods & RECIPE_GRPO ? "grpo"
+                                               : "generate",
+                    s->recipe->method == RECIPE_SFT ? "sft" : "grpo");
+    }
+    if (s->seen[i]) {
+        return FAIL(RECIPE, "%s: '%s' is set twice (%s); leave one out", place, key, f->key);
+    }
+    TRY(schema_set(s->recipe, f, key, s->tree, value));
+    s->seen[i] = 1;
+    s->recipe->given[i] = 1;
+    return STATUS_OK;
+}
+
+static bool is_neutral(const struct recipe_foreign *k, const struct yaml_node *value)
+{
+    if (value->kind == NODE_SCALAR) {
+        return words_hold(k->neutral, yaml_is_null(value) ? "null" : value->text);
+    }
+    return value->first < 0;
+}
+
+/* Sets the key behind a mapped one to `text`. */
+static enum status set_mapped(struct source *s, const char *target, const char *key,
+                              const struct yaml_node *key_node, const char *text)
+{
+    struct yaml_node value = *key_node;
+    value.text = (char *)(uintptr_t)text; /* read only */
+    value.quoted = false;
+    return set_field(s, schema_find(target), key, key_node, &value);
+}
+
+static enum status map_foreign(struct source *s, const struct recipe_foreign *k, const char *key,
+                               const struct yaml_node *key_node, const struct yaml_node *value)
+{
+    char place[PLACE_CAP];
+    bool flag = false;
+    double ratio = 0;
+    yaml_place(s->tree, value, place, sizeof place);
+    const char *text = value->kind == NODE_SCALAR ? value->text : "";
+    if (k->action == FOREIGN_WARMUP) {
+        if (!yaml_parse_float(text, &ratio) || ratio < 0 || ratio >= 1) {
+            return FAIL(RECIPE, "%s: %s is a number in [0, 1), not '%.80s'", place, key, text);
+        }
+        return set_mapped(s, "warmup_steps", key, key_node, text);
+    }
+    if (!yaml_parse_bool(text, &flag)) {
+        return k->action == FOREIGN_RESUME
+                   ? FAIL(RECIPE,
+                          "%s: %s is true or false; a run goes on from the newest checkpoint of "
+                          "output_dir",
+                          place, key)
+                   : FAIL(RECIPE, "%s: %s is true or false, not '%.80s'", place, key, text);
+    }
+    if (k->action == FOREIGN_COMPUTE) {
+        return set_mapped(s, "compute", key, key_node, flag ? "bfloat16" : "float32");
+    }
+    if (k->action == FOREIGN_NF4) {
+        return set_mapped(s, "quantize", key, key_node, flag ? "nf4" : "none");
+    }
+    return set_mapped(s, "resume", key, key_node, flag ? "auto" : "never");
+}
+
+static enum status set_foreign(struct source *s, const struct recipe_foreign *k, const char *key,
+                               const struct yaml_node *key_node, const struct yaml_node *value)
+{
+    char place[PLACE_CAP];
+    if (is_neutral(k, value)) {
+        return STATUS_OK;
+    }
+    yaml_place(s->tree, key_node, place, sizeof place);
+    if (k->action == FOREIGN_REFUSE) {
+        return FAIL(RECIPE, "%s: key '%s' is not supported yet; %s", place, key, k->why);
+    }
+    if (k->action == FOREIGN_NOTE) {
+        return schema_note(s->recipe, "%s: key '%s' has no effect: %s", place, key, k->why);
+    }
+    return map_foreign(s, k, key, key_node, value);
+}
+
+static enum status set_pair(struct source *s, const char *key, const struct yaml_node *key_node,
+                            const struct yaml_node *value)
+{
+    const struct recipe_field *f = schema_find(key);
+    if (f) {
+        return set_field(s, f, key, key_node, value);
+    }
+    const struct recipe_foreign *k = schema_find_foreign(key);
+    if (k) {
+        return set_foreign(s, k, key, key_node, value);
+    }
+    char place[PLACE_CAP];
+    yaml_place(s->tree, key_node, place, sizeof place);
+    return fail_unknown(key, place);
+}
+
+static enum status apply_tree(struct recipe *r, const struct yaml_tree *tree)
+{
+    if (tree->root < 0) {
+        return STATUS_OK;
+    }
+    const struct yaml_node *root = yaml_at(tree, tree->root);
+    char place[PLACE_CAP];
+    if (root->kind != NODE_MAP) {
+        yaml_place(tree, root, place, sizeof place);
+        return yaml_is_null(root) ? STATUS_OK
+                                  : FAIL(RECIPE, "%s: a recipe is lines of 'key: value'", place);
+    }
+    struct source s = {r, tree, calloc(RECIPE_FIELD_COUNT, 1)};
+    enum status status = s.seen ? STATUS_OK : FAIL(MEMORY, "recipe: out of memory");
+    for (int64_t i = root->first; status == STATUS_OK && i >= 0;) {
+        const struct yaml_node *key = yaml_at(tree, i);
+        const struct yaml_node *value = yaml_at(tree, key->next);
+        yaml_place(tree, key, place, sizeof place);
+        status = key->kind == NODE_SCALAR ? set_pair(&s, key->text, key, value)
+                                          : FAIL(RECIPE, "%s: a key is a word", place);
+        i = value->next;
+    }
+    free(s.seen);
+    return status;
+}
+
+/* The value of key=value: text as it stands, YAML where a list or mapping is written out. */
+static enum status read_value(struct yaml_tree *tree, const struct recipe_field *f,
+                              const char *text)
+{
+    const bool flow = f && f->type >= FIELD_STRINGS && (*text == '[' || *text == '{');
+    if (!flow) {
+        return yaml_from_scalar(tree, "command line", text);
+    }
+    TRY(yaml_read_text(tree, "command line", text, strlen(text)));
+    for (int64_t i = 0; i < tree->count; i++) {
+        tree->nodes[i].line = 0; /* there is no line to point at */
+    }
+    return STATUS_OK;
+}
+
+enum status recipe_override(struct recipe *r, const char *argument)
+{
+    const char *equals = strchr(argument, '=');
+    if (!equals || equals == argument) {
+        return FAIL(RECIPE, "'%.80s': write key=value", argument);
+    }
+    char key[128];
+    const size_t length = (size_t)(equals - argument);
+    if (length >= sizeof key) {
+        return FAIL(RECIPE, "command line: unknown key '%.80s'", argument);
+    }
+    memcpy(key, argument, length);
+    key[length] = '\0';
+    struct yaml_tree tree;
+    struct source s = {r, &tree, calloc(RECIPE_FIELD_COUNT, 1)};
+    enum status status = s.seen ? read_value(&tree, schema_find(key), equals + 1)
+                                : FAIL(MEMORY, "recipe: out of memory");
+    if (status == STATUS_OK) {
+        const struct yaml_node *value = yaml_at(&tree, tree.root);
+        status = set_pair(&s, key, value, value);
+    }
+    if (s.seen) {
+        yaml_close(&tree);
+    }
+    free(s.seen);
+    return status;
+}
+
+static enum status set_defaults(struct recipe *r, bool old)
+{
+    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+        const struct recipe_field *f = &RECIPE_FIELDS[i];
+        TRY(schema_set_text(r, f, schema_default(f, r->method)));
+    }
+    for (size_t i = 0; old && i < RECIPE_OLD_DEFAULT_COUNT; i++) {
+        const struct recipe_field *f = schema_find(RECIPE_OLD_DEFAULTS[i].key);
+        if (schema_applies(f, r->method) && !(f->def_grpo && r->method == RECIPE_SFT)) {
+            TRY(schema_set_text(r, f, RECIPE_OLD_DEFAULTS[i].value));
+        }
+    }
+    return STATUS_OK;
+}
+
+/* compat decides defaults, so it is looked for before anything is set. */
+static bool asks_for_old(const struct yaml_tree *tree, int64_t count, char *const *overrides)
+{
+    const char *value = "";
+    for (int64_t i = 0; i < count; i++) {
+        value = strncmp(overrides[i], "compat=", 7) == 0 ? overrides[i] + 7 : value;
+    }
+    if (*value == '\0' && tree->root >= 0 && yaml_at(tree, tree->root)->kind == NODE_MAP) {
+        for (int64_t i = yaml_at(tree, tree->root)->first; i >= 0;) {
+            const struct yaml_node *key = yaml_at(tree, i);
+            const struct yaml_node *node = yaml_at(tree, key->next);
+            if (key->kind == NODE_SCALAR && strcmp(key->text, "compat") == 0 &&
+                node->kind == NODE_SCALAR) {
+                value = node->text;
+            }
+            i = node->next;
+        }
+    }
+    return strcasecmp(value, "trl-0.18") == 0;
+}
+
+static enum status open_from_tree(struct recipe *r, enum recipe_method method,
+                                  const struct yaml_tree *tree, int64_t count,
+                                  char *const *overrides)
+{
+    *r = (struct recipe){.method = method};
+    r->given = calloc(RECIPE_FIELD_COUNT, 1);
+    if (!r->given) {
+        return FAIL(MEMORY, "recipe: out of memory");
+    }
+    TRY(set_defaults(r, asks_for_old(tree, count, overrides)));
+    TRY(apply_tree(r, tree));
+    for (int64_t i = 0; i < count; i++) {
+        TRY(recipe_override(r, overrides[i]));
+    }
+    return STATUS_OK;
+}
+
+enum status recipe_open(struct recipe *r, enum recipe_method method, const char *path,
+                        int64_t count, char *const *overrides)
+{
+    struct yaml_tree tree = {.root = -1};
+    *r = (struct recipe){.method = method};
+    enum status status = path ? yaml_read_file(&tree, path) : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = open_from_tree(r, method, &tree, count, overrides);
+    }
+    yaml_close(&tree);
+    return status;
+}
+
+enum status recipe_open_text(struct recipe *r, enum recipe_method method, const char *name,
+                             const char *text)
+{
+    struct yaml_tree tree = {.root = -1};
+    *r = (struct recipe){.method = method};
+    enum status status = yaml_read_text(&tree, name, text, strlen(text));
+    if (status == STATUS_OK) {
+        status = open_from_tree(r, method, &tree, 0, NULL);
+    }
+    yaml_close(&tree);
+    return status;
+}
+
+void recipe_close(struct recipe *r)
+{
+    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+        schema_clear(r, &RECIPE_FIELDS[i]);
+    }
+    for (int64_t i = 0; i < r->notes.count; i++) {
+        free(r->notes.items[i]);
+    }
+    free(r->notes.items);
+    free(r->given);
+    *r = (struct recipe){0};
+}

@@ -1,0 +1,262 @@
+/*
+ * A recipe: everything a run is told, in TRL's and Open-R1's vocabulary (spec training.md 0).
+ *
+ * One table of fields (schema_table.c) gives parsing of YAML and key=value, aliases of both
+ * generations of names, checks, --help and the resolved copy saved with the run. Values are owned
+ * by the recipe.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "kernels/base/status.h"
+
+/* An integer that was not given; a float that was not given is NAN. */
+#define RECIPE_UNSET INT64_MIN
+
+/* Methods a key belongs to, and what a recipe is opened for. */
+enum recipe_method {
+    RECIPE_SFT = 1,
+    RECIPE_GRPO = 2,
+    RECIPE_EVAL = 4,
+    RECIPE_GENERATE = 8,
+    RECIPE_ANY = 15
+};
+
+/* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
+enum recipe_sft_loss { SFT_LOSS_NLL = 100, SFT_LOSS_DFT };
+enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH };
+enum recipe_packing { PACKING_BFD, PACKING_BFD_SPLIT, PACKING_WRAPPED };
+enum recipe_truncation { TRUNCATION_KEEP_START, TRUNCATION_KEEP_END };
+enum recipe_resume { RESUME_AUTO, RESUME_NEVER };
+enum recipe_compat { COMPAT_TRL_1_16, COMPAT_TRL_0_18 };
+/* completion_only_loss, eval_packing: auto follows the data or another key. */
+enum recipe_tristate { TRISTATE_AUTO = -1, TRISTATE_FALSE = 0, TRISTATE_TRUE = 1 };
+
+struct string_list {
+    char **items;
+    int64_t count;
+};
+
+struct float_list {
+    double *items;
+    int64_t count;
+};
+
+struct int_list {
+    int64_t *items;
+    int64_t count;
+};
+
+/* One member per key, of the same name; units, meaning and ranges are the table's docs. Strings may
+ * be NULL (not given), dicts NULL (empty). Choices hold the enum named behind them. */
+struct recipe {
+    enum recipe_method method; /* what it was opened for */
+
+    /* model */
+    char *model_name_or_path;
+    char *init_from_config;
+    char *tokenizer_name_or_path;
+    char *chat_template;
+    char *eos_token;
+    int64_t max_model_length;
+    int dtype; /* index: auto, bfloat16, float16, float32; what the file holds is kept */
+    int quantize; /* enum quantize */
+
+    /* adapter */
+    bool use_peft;
+    char *adapter_name_or_path;
+    int64_t lora_r;
+    double lora_alpha;
+    double lora_dropout;
+    struct string_list lora_target_modules;
+    struct string_list lora_exclude_modules;
+    struct int_list layers_to_transform;
+    char *layers_pattern;
+    json_t *rank_pattern;
+    json_t *alpha_pattern;
+    int init_lora_weights; /* enum adapter_init */
+    bool use_rslora;
+
+    /* data */
+    char *dataset_name;
+    char *dataset_config;
+    char *dataset_train_split;
+    char *dataset_test_split;
+    char *dataset_prompt_column;
+    char *dataset_solution_column;
+    char *dataset_text_field;
+    char *system_prompt;
+    char *prompt_template;
+    json_t *chat_template_kwargs;
+    int64_t max_prompt_length; /* RECIPE_UNSET: no cut */
+    bool shuffle_dataset;
+    int64_t data_seed;
+    bool dataloader_drop_last;
+    int64_t data_digits;
+    int64_t data_min;
+    int64_t data_max;
+    int64_t data_terms;
+    char *data_template;
+    char *data_completion;
+    int64_t data_count;
+    int64_t data_holdout;
+    int64_t data_split_seed;
+
+    /* optimizer */
+    double learning_rate;
+    int lr_scheduler_type; /* enum schedule_kind */
+    json_t *lr_scheduler_kwargs;
+    double warmup_steps; /* < 1: share of max_steps */
+    int optim;           /* enum optim_kind */
+    double adam_beta1;
+    double adam_beta2;
+    double adam_epsilon;
+    double weight_decay;
+    double max_grad_norm;
+    double num_train_epochs;
+    int64_t max_steps; /* <= 0: by epochs */
+    int64_t per_device_train_batch_size;
+    int64_t gradient_accumulation_steps;
+    bool average_tokens_across_devices;
+    double label_smoothing_factor;
+    bool gradient_checkpointing;
+
+    /* run */
+    char *output_dir;
+    int64_t seed;
+    int resume; /* enum recipe_resume */
+    double logging_steps;
+    bool logging_first_step;
+    int save_strategy; /* enum recipe_strategy */
+    double save_steps; /* < 1: share of max_steps */
+    int64_t save_total_limit; /* 0: keep all */
+    int eval_strategy;        /* enum recipe_strategy */
+    double eval_steps;
+    bool eval_on_start;
+    int64_t per_device_eval_batch_size;
+    bool log_completions;
+    int64_t num_completions_to_print;
+    json_t *env;
+
+    /* Graft's own */
+    int compute; /* enum compute */
+    int64_t shards;
+    int64_t k_slices;
+    int64_t world_size; /* 0 before resolution: ranks at first start */
+    int64_t threads;
+    int64_t memory; /* bytes, 0: what the machine has */
+    char *base_cache;
+    int64_t micro_batch_tokens;
+    int64_t max_nonfinite_steps;
+    int64_t rollout_rows;
+    int64_t rollout_pages;
+    int compat; /* enum recipe_compat */
+
+    /* sft */
+    int64_t max_length; /* 0: no truncation */
+    int truncation_mode; /* enum recipe_truncation */
+    bool packing;
+    int packing_strategy; /* enum recipe_packing */
+    int eval_packing;     /* enum recipe_tristate */
+    bool padding_free;
+    int completion_only_loss; /* enum recipe_tristate */
+    bool assistant_only_loss;
+
+    /* grpo */
+    int loss_type; /* enum loss_type or enum recipe_sft_loss */
+    int64_t num_generations;
+    int64_t num_generations_eval;
+    int64_t max_completion_length;
+    int64_t generation_batch_size;
+    int64_t steps_per_generation;
+    int64_t num_iterations;
+    double beta;
+    double epsilon;
+    double epsilon_high;
+    double delta; /* NAN: off */
+    int importance_sampling_level; /* enum ratio_level */
+    int scale_rewards;             /* enum scale_rewards */
+    int multi_objective_aggregation; /* enum aggregation */
+    bool mask_truncated_completions;
+    bool use_bias_correction_kl;
+
+    /* sampling */
+    double temperature;
+    double top_p;
+    int64_t top_k; /* 0: off */
+    double min_p;  /* 0: off */
+
+    /* rewards */
+    struct string_list reward_funcs;
+    struct float_list reward_weights;
+    double cosine_min_value_wrong;
+    double cosine_max_value_wrong;
+    double cosine_min_value_correct;
+    double cosine_max_value_correct;
+    int64_t cosine_max_len;
+    int64_t repetition_n_grams;
+    double repetition_max_penalty;
+    int64_t max_completion_len;
+    int64_t soft_punish_cache;
+
+    /* evaluation and generation */
+    struct string_list eval_tasks;
+    int64_t eval_samples;
+    int64_t eval_num_generations;
+    double eval_temperature;
+    double eval_top_p;
+    int64_t eval_top_k;
+    int64_t eval_max_new_tokens;
+    char *output_file;
+    char *prompt;
+
+    struct string_list notes; /* what the reader should know; the command prints them */
+    uint8_t *given;           /* [fields] nonzero: set by file or argument */
+};
+
+/* Opens a recipe for one method: defaults, then the file (path NULL: none), then `count` arguments
+ * "key=value". Fails with RECIPE: "file:line:column: unknown key 'rnak', did you mean 'rank'?".
+ * Not resolved yet. Close also after a failure. */
+MUST_USE enum status recipe_open(struct recipe *r, enum recipe_method method, const char *path,
+                                 int64_t count, char *const *overrides);
+
+/* Same from text (a checkpoint's recipe); `name` stands for the file in messages. */
+MUST_USE enum status recipe_open_text(struct recipe *r, enum recipe_method method,
+                                      const char *name, const char *text);
+
+/* Sets one "key=value" argument. */
+MUST_USE enum status recipe_override(struct recipe *r, const char *argument);
+
+/* Fills what follows from other keys (world_size from `ranks` when 0, epsilon_high, data_seed,
+ * generation_batch_size, ...) and checks keys against each other: batch arithmetic (spec training.md
+ * 1.1, naming the numbers that would work), required keys, losses of the method. Fails with RECIPE. */
+MUST_USE enum status recipe_resolve(struct recipe *r, int64_t ranks);
+
+/* Frees and zeroes. */
+void recipe_close(struct recipe *r);
+
+/* True when file or argument set this key (its main name). */
+bool recipe_given(const struct recipe *r, const char *key);
+
+/* The recipe as YAML with every key of its method; reading it gives the same recipe. The caller
+ * frees *text. */
+MUST_USE enum status recipe_dump(const struct recipe *r, char **text);
+
+/* Names of the keys that decide bits and differ, "a, b"; NULL when none (`*text` is malloc'd). For
+ * resume: both resolved. */
+MUST_USE enum status recipe_diff(const struct recipe *a, const struct recipe *b, char **text);
+
+/* SHA-256 in hex of the keys that decide bits (65 bytes). */
+MUST_USE enum status recipe_hash(const struct recipe *r, char out[65]);
+
+/* Reference of the keys of a method (bits of enum recipe_method) as text: key, type, default, range,
+ * meaning, other names. The caller frees *text. */
+MUST_USE enum status recipe_reference(unsigned methods, char **text);
+
+/* True when `word` is a key or one of its other names. */
+bool recipe_knows_key(const char *word);

@@ -1,0 +1,111 @@
+/* Rows of the schema table; private to recipes/schema*.c and its tests. */
+#pragma once
+
+#include "recipes/schema.h"
+#include "recipes/yaml.h"
+
+enum field_type {
+    FIELD_BOOL,
+    FIELD_INT,
+    FIELD_FLOAT,
+    FIELD_SIZE,   /* int64_t bytes: 512MiB, 8GB, 8192 */
+    FIELD_STRING,
+    FIELD_CHOICE, /* int */
+    FIELD_STRINGS,
+    FIELD_FLOATS,
+    FIELD_INTS,
+    FIELD_DICT
+};
+
+enum field_flags {
+    FIELD_NULLABLE = 1, /* null means not given */
+    FIELD_FREE = 2,     /* does not decide bits: may differ at resume */
+    FIELD_OPEN_LOW = 4, /* the range leaves out its lower bound */
+    FIELD_OPEN_HIGH = 8,
+    FIELD_HIDDEN = 16   /* left out of the dump (env) */
+};
+
+struct recipe_choice {
+    const char *name;  /* first row of a value: the name it is saved by */
+    int value;         /* CHOICE_REFUSED: known elsewhere, not here yet */
+    unsigned methods;  /* 0: all */
+};
+enum { CHOICE_REFUSED = -1000 };
+
+struct recipe_field {
+    const char *key;
+    const char *aliases; /* other names, space-separated; NULL: none */
+    enum field_type type;
+    unsigned flags;
+    size_t offset;
+    const char *def;      /* default as text, "null" where nullable */
+    const char *def_grpo; /* NULL: the same */
+    double low;           /* range of numbers; both 0: none */
+    double high;
+    const struct recipe_choice *choices; /* ends with name NULL */
+    unsigned methods;                    /* bits of enum recipe_method; 0: all */
+    const char *group;
+    const char *doc;
+};
+
+extern const struct recipe_field RECIPE_FIELDS[];
+extern const size_t RECIPE_FIELD_COUNT;
+
+/* Keys of other programs. */
+enum foreign_action {
+    FOREIGN_NOTE,    /* accepted, means nothing here: says why */
+    FOREIGN_REFUSE,  /* would change the result and is not supported */
+    FOREIGN_COMPUTE, /* bf16: true / false -> compute */
+    FOREIGN_NF4,     /* load_in_4bit: true -> quantize nf4 */
+    FOREIGN_WARMUP,  /* warmup_ratio -> warmup_steps below 1 */
+    FOREIGN_RESUME   /* resume_from_checkpoint: true -> auto, false -> never */
+};
+
+struct recipe_foreign {
+    const char *key; /* ends with '*': prefix */
+    enum foreign_action action;
+    const char *neutral; /* values, space-separated, that ask for nothing and pass silently */
+    const char *why;
+};
+
+extern const struct recipe_foreign RECIPE_FOREIGN[];
+extern const size_t RECIPE_FOREIGN_COUNT;
+
+/* Defaults of TRL 0.18 that differ, for compat: trl-0.18. */
+struct recipe_old_default {
+    const char *key;
+    const char *value;
+};
+extern const struct recipe_old_default RECIPE_OLD_DEFAULTS[];
+extern const size_t RECIPE_OLD_DEFAULT_COUNT;
+
+/* Row of a key or alias; NULL: none. */
+const struct recipe_field *schema_find(const char *key);
+/* Row of a foreign key; NULL: none. */
+const struct recipe_foreign *schema_find_foreign(const char *key);
+/* Default of a field under a method. */
+const char *schema_default(const struct recipe_field *f, enum recipe_method method);
+/* True when the field belongs to the method (eval and generate take every key). */
+bool schema_applies(const struct recipe_field *f, enum recipe_method method);
+
+/* Sets one field from a node; messages start with the node's place and `key`, the name that was
+ * written. */
+MUST_USE enum status schema_set(struct recipe *r, const struct recipe_field *f, const char *key,
+                                const struct yaml_tree *tree, const struct yaml_node *node);
+
+/* Sets a field from text, for defaults. */
+MUST_USE enum status schema_set_text(struct recipe *r, const struct recipe_field *f,
+                                     const char *text);
+
+/* Frees the field's value. */
+void schema_clear(struct recipe *r, const struct recipe_field *f);
+
+/* What values a field takes, "a number >= 0": into `out` of `size` bytes. */
+void schema_describe(const struct recipe_field *f, char *out, size_t size);
+
+/* Appends the value as YAML to a stream. */
+void schema_print(FILE *out, const struct recipe *r, const struct recipe_field *f);
+
+/* Appends a note; the text is copied. */
+MUST_USE enum status schema_note(struct recipe *r, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));

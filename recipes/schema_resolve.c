@@ -1,0 +1,232 @@
+/* Keys that follow from others, and checks of keys against each other (spec training.md 1.1, 5). */
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#include "kernels/ops.h"
+#include "recipes/schema_internal.h"
+#include "rl/objective.h"
+#include "trainer/model/model.h"
+#include "trainer/optim/optim.h"
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b) {
+        const int64_t t = a % b;
+        a = b;
+        b = t;
+    }
+    return a;
+}
+
+/* Smallest multiple of `step` that is >= `at_least`. */
+static int64_t round_up(int64_t at_least, int64_t step)
+{
+    return (at_least + step - 1) / step * step;
+}
+
+static bool power_of_two(int64_t x)
+{
+    return x > 0 && (x & (x - 1)) == 0;
+}
+
+static enum status fail_round(const struct recipe *r, int64_t batch)
+{
+    char divisors[96] = "";
+    const int64_t b = r->per_device_train_batch_size;
+    const int64_t w = r->world_size;
+    const int64_t s = r->steps_per_generation;
+    const int64_t g = r->num_generations;
+    for (int64_t d = 2; d <= batch && d <= 64; d++) {
+        const size_t used = strlen(divisors);
+        if (batch % d == 0 && used + 8 < sizeof divisors) {
+            (void)snprintf(divisors + used, sizeof divisors - used, "%s%" PRId64,
+                           used ? ", " : "", d);
+        }
+    }
+    const int64_t better_b = round_up(b, g / gcd(g, w * s));
+    const int64_t better_s = round_up(s, g / gcd(g, b * w));
+    return FAIL(RECIPE,
+                "recipe: per_device_train_batch_size %" PRId64 " x world_size %" PRId64
+                " x steps_per_generation %" PRId64 " = %" PRId64
+                " completions a round is no multiple of num_generations %" PRId64
+                "; use per_device_train_batch_size %" PRId64 ", or steps_per_generation "
+                "(gradient_accumulation_steps) %" PRId64 "%s%s",
+                b, w, s, batch, g, better_b, better_s, *divisors ? ", or num_generations " : "",
+                divisors);
+}
+
+/* Completions of a round and how many batches it is cut into. */
+static enum status resolve_round(struct recipe *r)
+{
+    const int64_t per_step = r->per_device_train_batch_size * r->world_size;
+    const int64_t size = r->generation_batch_size;
+    if (size != RECIPE_UNSET && size % per_step != 0) {
+        const int64_t below = size / per_step * per_step;
+        return FAIL(RECIPE,
+                    "recipe: generation_batch_size %" PRId64
+                    " is no multiple of per_device_train_batch_size %" PRId64
+                    " x world_size %" PRId64 " = %" PRId64 "; use %" PRId64,
+                    size, r->per_device_train_batch_size, r->world_size, per_step,
+                    below ? below : per_step);
+    }
+    if (r->steps_per_generation == RECIPE_UNSET) {
+        r->steps_per_generation =
+            size == RECIPE_UNSET ? r->gradient_accumulation_steps : size / per_step;
+    }
+    const int64_t batch = per_step * r->steps_per_generation;
+    if (size != RECIPE_UNSET && size != batch) {
+        return FAIL(RECIPE,
+                    "recipe: generation_batch_size %" PRId64 " and steps_per_generation %" PRId64
+                    " (= %" PRId64 " completions) disagree; give one of them",
+                    size, r->steps_per_generation, batch);
+    }
+    r->generation_batch_size = batch;
+    if (r->num_generations < 2) {
+        return FAIL(RECIPE, "recipe: num_generations is at least 2 in grpo: an advantage compares "
+                            "the completions of a prompt");
+    }
+    return batch % r->num_generations == 0 ? STATUS_OK : fail_round(r, batch);
+}
+
+static enum status check_loss(const struct recipe *r)
+{
+    const bool sft = r->loss_type == SFT_LOSS_NLL || r->loss_type == SFT_LOSS_DFT;
+    if (r->method == RECIPE_SFT && !sft) {
+        return FAIL(RECIPE, "recipe: loss_type in sft is nll or dft");
+    }
+    if (r->method == RECIPE_GRPO && sft) {
+        return FAIL(RECIPE, "recipe: loss_type in grpo is dapo, grpo, bnpo or dr_grpo");
+    }
+    return STATUS_OK;
+}
+
+static enum status resolve_grpo(struct recipe *r)
+{
+    TRY(resolve_round(r));
+    if (r->reward_funcs.count == 0) {
+        return FAIL(RECIPE, "recipe: reward_funcs names at least one reward");
+    }
+    if (r->reward_weights.count != 0 && r->reward_weights.count != r->reward_funcs.count) {
+        return FAIL(RECIPE, "recipe: %" PRId64 " reward_weights for %" PRId64 " reward_funcs",
+                    r->reward_weights.count, r->reward_funcs.count);
+    }
+    if (r->soft_punish_cache > r->max_completion_len) {
+        return FAIL(RECIPE, "recipe: soft_punish_cache %" PRId64 " is over max_completion_len %"
+                            PRId64, r->soft_punish_cache, r->max_completion_len);
+    }
+    if (r->temperature <= 0) {
+        return FAIL(RECIPE, "recipe: temperature is above 0 in grpo: greedy completions of a "
+                            "prompt are all alike");
+    }
+    return STATUS_OK;
+}
+
+static enum status resolve_data(struct recipe *r)
+{
+    if (r->data_digits > 0) {
+        int64_t top = 1;
+        for (int64_t i = 0; i < r->data_digits; i++) {
+            top *= 10;
+        }
+        r->data_max = top - 1;
+        r->data_digits = 0; /* said by data_max from here on */
+    }
+    if (r->data_min > r->data_max) {
+        return FAIL(RECIPE, "recipe: data_min %" PRId64 " is over data_max %" PRId64, r->data_min,
+                    r->data_max);
+    }
+    const bool sums = r->dataset_name && strcmp(r->dataset_name, "sums") == 0;
+    if (sums && !r->data_template) {
+        return FAIL(RECIPE, "recipe: data_template is the question of dataset_name: sums");
+    }
+    return STATUS_OK;
+}
+
+static enum status check_model(struct recipe *r)
+{
+    if (!r->model_name_or_path && !r->init_from_config) {
+        return FAIL(RECIPE, "recipe: model_name_or_path is missing (or init_from_config, to train "
+                            "from scratch)");
+    }
+    if (r->model_name_or_path && r->init_from_config) {
+        return FAIL(RECIPE, "recipe: model_name_or_path and init_from_config exclude each other");
+    }
+    if (r->method == RECIPE_EVAL || r->method == RECIPE_GENERATE || r->use_peft) {
+        return STATUS_OK;
+    }
+    if (r->quantize != QUANTIZE_NONE) {
+        return FAIL(RECIPE, "recipe: quantized weights are frozen; set use_peft: true");
+    }
+    if (r->adapter_name_or_path) {
+        return FAIL(RECIPE, "recipe: adapter_name_or_path needs use_peft: true");
+    }
+    if (recipe_given(r, "lora_r") || recipe_given(r, "lora_target_modules")) {
+        TRY(schema_note(r, "recipe: lora_* keys have no effect without use_peft: true"));
+    }
+    return STATUS_OK;
+}
+
+static enum status check_run(struct recipe *r)
+{
+    if (!power_of_two(r->shards) || !power_of_two(r->k_slices)) {
+        return FAIL(RECIPE, "recipe: shards and k_slices are powers of two (1, 2, 4, 8 ...)");
+    }
+    const bool trains = r->method == RECIPE_SFT || r->method == RECIPE_GRPO;
+    if (trains && !r->output_dir) {
+        return FAIL(RECIPE, "recipe: output_dir is missing");
+    }
+    if (trains && !r->dataset_name) {
+        return FAIL(RECIPE, "recipe: dataset_name is missing (a JSONL file, a folder, or sums)");
+    }
+    if (r->lr_scheduler_type == SCHEDULE_COSINE_WITH_MIN_LR &&
+        !json_object_get(r->lr_scheduler_kwargs, "min_lr_rate") &&
+        !json_object_get(r->lr_scheduler_kwargs, "min_lr")) {
+        return FAIL(RECIPE, "recipe: cosine_with_min_lr needs lr_scheduler_kwargs: "
+                            "{min_lr_rate: 0.1} or {min_lr: 1e-7}");
+    }
+    return STATUS_OK;
+}
+
+/* The sampler's and logger's "not given" become the numbers they stand for. */
+static void fill_unset(struct recipe *r)
+{
+    struct {
+        int64_t *at;
+        int64_t value;
+    } const ints[] = {{&r->data_seed, r->seed},
+                      {&r->save_total_limit, 0},
+                      {&r->num_generations_eval, r->num_generations},
+                      {&r->max_length, 0},
+                      {&r->top_k, 0}};
+    for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
+        if (*ints[i].at == RECIPE_UNSET) {
+            *ints[i].at = ints[i].value;
+        }
+    }
+    if (isnan(r->epsilon_high)) {
+        r->epsilon_high = r->epsilon;
+    }
+    if (isnan(r->min_p)) {
+        r->min_p = 0;
+    }
+    if (isnan(r->eval_steps)) {
+        r->eval_steps = r->logging_steps;
+    }
+    if (r->eval_max_new_tokens == 0) {
+        r->eval_max_new_tokens = r->max_completion_length;
+    }
+}
+
+enum status recipe_resolve(struct recipe *r, int64_t ranks)
+{
+    if (r->world_size == 0) {
+        r->world_size = ranks;
+    }
+    TRY(check_model(r));
+    TRY(check_run(r));
+    TRY(check_loss(r));
+    TRY(resolve_data(r));
+    fill_unset(r);
+    return r->method == RECIPE_GRPO ? resolve_grpo(r) : STATUS_OK;
+}
