@@ -147,7 +147,8 @@ struct attn_seq {
     int64_t count;     /* queries */
     int64_t pos_begin; /* logical position of the first query */
     const int32_t *key_rows; /* [pos_begin + count] */
-    int32_t tree;      /* sequences of one tree are adjacent and may share key rows */
+    int32_t tree;      /* sequences of one tree are adjacent and may share key rows, a shared row at
+                        * the same logical position in each */
 };
 
 /* out[t, h] = softmax(scale * q k^T (softcap) + mask) v, grouped queries (head h uses kv head

@@ -451,19 +451,40 @@ static void attention_backward_call(struct run *r)
 /* Bounds, in 2^-24 of the largest output. A sum of n products of N(0,1) done in another order
  * differs by about sqrt(n) roundings of partial sums no larger than the result's scale; 2 covers
  * the tail of that distribution. */
-static double tol_dot_k(const struct shape *s)
+static double tol_sum(double terms)
 {
-    return 8.0 + 2.0 * sqrt(s->k);
+    return 8.0 + 2.0 * sqrt(terms);
 }
 
-static double tol_dot_n(const struct shape *s)
+/* Products have one order for all tiers; only pairs of bf16 may round otherwise. */
+static double tol_product(const struct shape *s, double terms)
 {
-    return 8.0 + 2.0 * sqrt(s->n);
+    return s->flags & SHAPE_BF16 ? tol_sum(terms) : 0.0;
 }
 
-static double tol_dot_rows(const struct shape *s)
+static double tol_gemm(const struct shape *s)
 {
-    return 8.0 + 2.0 * sqrt(s->rows);
+    return tol_product(s, s->k);
+}
+
+static double tol_gemm_dx(const struct shape *s)
+{
+    return tol_product(s, s->n);
+}
+
+static double tol_gemm_dw(const struct shape *s)
+{
+    return tol_product(s, s->rows);
+}
+
+static double tol_norm(const struct shape *s)
+{
+    return tol_sum(s->n);
+}
+
+static double tol_embed_grad(const struct shape *s)
+{
+    return tol_sum(s->rows);
 }
 
 /* Elementwise: a handful of roundings and a 2 ulp exp. */
@@ -572,11 +593,11 @@ static const struct shape HEADS[] = {
     {0}};
 
 const struct op_case CASES[] = {
-    {"gemm", gemm_prepare, gemm_call, PRODUCTS, tol_dot_k, flops_product},
-    {"gemm_dx", gemm_dx_prepare, gemm_dx_call, PRODUCTS, tol_dot_n, flops_product},
-    {"gemm_dw", gemm_dw_prepare, gemm_dw_call, PRODUCTS, tol_dot_rows, flops_product},
-    {"rmsnorm", rmsnorm_prepare, rmsnorm_call, NORMS, tol_dot_n, flops_elements},
-    {"rmsnorm_backward", rmsnorm_backward_prepare, rmsnorm_backward_call, NORMS, tol_dot_n,
+    {"gemm", gemm_prepare, gemm_call, PRODUCTS, tol_gemm, flops_product},
+    {"gemm_dx", gemm_dx_prepare, gemm_dx_call, PRODUCTS, tol_gemm_dx, flops_product},
+    {"gemm_dw", gemm_dw_prepare, gemm_dw_call, PRODUCTS, tol_gemm_dw, flops_product},
+    {"rmsnorm", rmsnorm_prepare, rmsnorm_call, NORMS, tol_norm, flops_elements},
+    {"rmsnorm_backward", rmsnorm_backward_prepare, rmsnorm_backward_call, NORMS, tol_norm,
      flops_elements},
     {"rope", rope_prepare, rope_call, ROPES, tol_element, NULL},
     {"attention", attention_prepare, attention_call, ATTENTIONS, tol_attention, flops_attention},
@@ -586,7 +607,7 @@ const struct op_case CASES[] = {
     {"glu_backward", glu_backward_prepare, glu_backward_call, ELEMENTS, tol_element,
      flops_elements},
     {"embed", embed_prepare, embed_call, EMBEDS, tol_element, NULL},
-    {"embed_backward", embed_backward_prepare, embed_backward_call, EMBEDS, tol_dot_rows, NULL},
+    {"embed_backward", embed_backward_prepare, embed_backward_call, EMBEDS, tol_embed_grad, NULL},
     {"logit_stats", logit_prepare, logit_call, HEADS, tol_head, flops_elements},
     {"logit_grad", logit_grad_prepare, logit_grad_call, HEADS, tol_head, flops_elements},
     {"adamw", adamw_prepare, adamw_call, ELEMENTS, tol_element, flops_elements},
