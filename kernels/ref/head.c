@@ -11,6 +11,12 @@
 
 static const float EXP_FLOOR = -200.0f;
 
+/* At least EXP_FLOOR; a NaN stays one, so that a broken model shows in the loss. */
+static float floored(float x)
+{
+    return x < EXP_FLOOR ? EXP_FLOOR : x;
+}
+
 static float scaled_logit(float logit, float softcap, float inv_temperature)
 {
     if (softcap > 0.0f) {
@@ -43,13 +49,13 @@ static void update_chunk(const struct logit_args *a, const float *logits, int64_
     float dot = 0.0f;
     for (int64_t i = 0; i < n; i++) {
         const float z = scaled_logit(logits[i], a->softcap, a->inv_temperature);
-        const float shifted = fmaxf(z - max, EXP_FLOOR);
+        const float shifted = floored(z - max);
         const float e = expf(shifted);
         sum += e;
         dot = fmaf(e, shifted, dot);
     }
     if (s->sum > 0.0f) { /* move the earlier chunks to the new maximum */
-        const float shift = fmaxf(s->max - max, EXP_FLOOR);
+        const float shift = floored(s->max - max);
         const float scale = expf(shift);
         dot += scale * (s->dot + shift * s->sum);
         sum += scale * s->sum;
@@ -90,7 +96,7 @@ static void grad_rows(void *ctx, int64_t begin, int64_t end, int thread)
         const float entropy = a->dentropy ? a->entropy[r] : 0.0f;
         for (int64_t i = 0; i < a->n; i++) {
             const float z = scaled_logit(logits[i], a->softcap, a->inv_temperature);
-            const float logp = fmaxf(z - a->lse[r], EXP_FLOOR);
+            const float logp = floored(z - a->lse[r]);
             const float p = expf(logp);
             const float hit = a->first + i == target ? 1.0f : 0.0f;
             float d = dlogp * (hit - p) - dentropy * p * (logp + entropy);
