@@ -99,3 +99,6 @@ MUST_USE enum status model_config_from_gguf(struct model_config *c, const struct
 /* cos/sin tables [positions, dim/2] of one rope config (spec models.md 1.3), fp32 angles. */
 void rope_fill_tables(const struct rope_config *r, int64_t dim, int64_t positions, float *cos_table,
                       float *sin_table);
+
+/* What llama3 scaling divides frequency `j` by (>= 1): GGUF's rope_freqs. */
+float rope_divisor(const struct rope_config *r, int64_t dim, int64_t j);

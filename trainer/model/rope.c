@@ -83,3 +83,9 @@ void rope_fill_tables(const struct rope_config *r, int64_t dim, int64_t position
         }
     }
 }
+
+float rope_divisor(const struct rope_config *r, int64_t dim, int64_t j)
+{
+    const struct rope_config plain = {.scaling = ROPE_DEFAULT, .theta = r->theta};
+    return frequency(&plain, dim, j) / frequency(r, dim, j);
+}
