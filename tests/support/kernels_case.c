@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "kernels/base/rng.h"
+#include "kernels/tensor/quant.h"
 
 enum { CASE_BYTES = 256 << 20 };
 
@@ -38,11 +39,51 @@ float *run_output(struct run *r, int64_t count)
     return p;
 }
 
+/* Types without a quantizer get random codes; their fp16 scales, where formats.md 3 puts them, are
+ * made small numbers. */
+static void encode_weight(enum dtype type, const float *values, void *packed, int64_t count)
+{
+    const struct dtype_row *row = dtype_row(type);
+    if (row->encode) {
+        row->encode(values, packed, count);
+        return;
+    }
+    static const int scales[DTYPE_COUNT][2] = {
+        [DTYPE_Q5_1] = {0, 2}, [DTYPE_Q4_K] = {0, 2}, [DTYPE_Q5_K] = {0, 2},
+        [DTYPE_Q6_K] = {208, 208}};
+    const int64_t bytes = count / row->block * row->bytes;
+    uint8_t *out = packed;
+    for (int64_t i = 0; i < bytes; i++) {
+        const struct rng_key key = {.seed = 12, .purpose = RNG_DATA, .position = (uint32_t)i};
+        out[i] = (uint8_t)(rng_uniform(&key) * 256.0f);
+    }
+    for (int64_t b = 0; b < bytes; b += row->bytes) {
+        for (int i = 0; i < 2; i++) {
+            const uint16_t scale = dtype_f32_to_f16(0.001f * (float)(1 + i + b % 7));
+            memcpy(out + b + scales[type][i], &scale, sizeof scale);
+        }
+    }
+}
+
 void run_weight(struct run *r, int64_t rows, int64_t cols, float std)
 {
-    r->w = (struct tensor){.dtype = DTYPE_F32, .dims = 2, .shape = {rows, cols},
-                           .row_bytes = (size_t)cols * sizeof(float),
-                           .data = run_input(r, rows * cols, std)};
+    const enum dtype type = r->s ? r->s->dtype : DTYPE_F32;
+    const float *values = run_input(r, rows * cols, std);
+    void *packed = NULL;
+    size_t bytes;
+    if (type == DTYPE_NF4) {
+        assert_int_equal(quant_nf4_bytes(rows * cols, &bytes), STATUS_OK);
+        assert_int_equal(arena_alloc(&r->mem, 1, bytes, &packed), STATUS_OK);
+        quant_nf4_encode(values, rows, cols, packed, &r->w);
+        return;
+    }
+    r->w = (struct tensor){.dtype = type, .dims = 2, .shape = {rows, cols}, .data = values};
+    assert_int_equal(dtype_row_bytes(type, cols, &r->w.row_bytes), STATUS_OK);
+    if (type != DTYPE_F32) {
+        assert_int_equal(arena_alloc(&r->mem, (size_t)rows, r->w.row_bytes, &packed), STATUS_OK);
+        encode_weight(type, values, packed, rows * cols);
+        r->w.data = packed;
+    }
 }
 
 static int32_t *run_ids(struct run *r, int64_t count, int32_t limit)
@@ -547,6 +588,13 @@ static const struct shape PRODUCTS[] = {
     {.rows = 67, .n = 96, .k = 256},
     {.rows = 40, .n = 33, .k = 544, .flags = SHAPE_ACCUMULATE},
     {.rows = 19, .n = 50, .k = 96, .flags = SHAPE_BF16 | SHAPE_BIAS},
+    {.rows = 11, .n = 29, .k = 46, .dtype = DTYPE_BF16},
+    {.rows = 5, .n = 18, .k = 34, .dtype = DTYPE_F16, .flags = SHAPE_BF16},
+    {.rows = 35, .n = 40, .k = 352, .dtype = DTYPE_Q8_0},
+    {.rows = 9, .n = 37, .k = 160, .dtype = DTYPE_Q4_0, .flags = SHAPE_BF16},
+    {.rows = 21, .n = 33, .k = 512, .dtype = DTYPE_Q4_K},
+    {.rows = 2, .n = 70, .k = 768, .dtype = DTYPE_Q6_K, .flags = SHAPE_BF16 | SHAPE_ACCUMULATE},
+    {.rows = 13, .n = 21, .k = 96, .dtype = DTYPE_NF4},
     {0}};
 
 static const struct shape NORMS[] = {
@@ -582,7 +630,8 @@ static const struct shape ELEMENTS[] = {
     {.rows = 1}, {.rows = 15, .flags = SHAPE_GELU}, {.rows = 33}, {.rows = 9000},
     {.rows = 4099, .flags = SHAPE_GELU}, {0}};
 
-static const struct shape EMBEDS[] = {{.rows = 1, .n = 2}, {.rows = 40, .n = 37}, {0}};
+static const struct shape EMBEDS[] = {
+    {.rows = 1, .n = 2}, {.rows = 40, .n = 37}, {.rows = 33, .n = 96, .dtype = DTYPE_Q8_0}, {0}};
 
 static const struct shape HEADS[] = {
     {.rows = 1, .n = 2},

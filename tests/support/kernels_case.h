@@ -18,6 +18,7 @@ struct shape {
     int window;
     float softcap;
     int flags;
+    enum dtype dtype; /* of the weight; the zero is F32 */
 };
 
 enum {
@@ -89,7 +90,7 @@ float *run_inout(struct run *r, int64_t count, float std);
 /* Zeroed floats, recorded as an output. */
 float *run_output(struct run *r, int64_t count);
 
-/* A float32 weight [rows, cols] of N(0, std^2) in r->w. */
+/* A weight [rows, cols] of N(0, std^2) in r->w, encoded as the shape's type. */
 void run_weight(struct run *r, int64_t rows, int64_t cols, float std);
 
 /* Opens the memory, prepares the case and calls it. Release with run_close. */
