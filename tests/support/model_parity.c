@@ -100,6 +100,23 @@ enum status parity_input_open(struct parity_input *in, const struct safetensors 
     return STATUS_OK;
 }
 
+enum status parity_input_ids(struct parity_input *in, const int32_t *ids, int64_t count)
+{
+    *in = (struct parity_input){.tokens = count, .width = count, .n_seq = 1};
+    TRY(allocate_input(in, (size_t)count));
+    for (int64_t t = 0; t < count; t++) {
+        in->ids[t] = ids[t];
+        in->position[t] = (int32_t)t;
+        in->targets[t] = t + 1 < count ? ids[t + 1] : -1;
+        in->golden[t] = t;
+        in->rows[t] = (int32_t)t;
+    }
+    in->n_targets = count - 1;
+    in->seqs[0] = (struct attn_seq){.count = count, .key_rows = in->rows};
+    in->unit_begin[1] = count;
+    return STATUS_OK;
+}
+
 void parity_input_close(struct parity_input *in)
 {
     arena_close(&in->arena);

@@ -26,6 +26,9 @@ struct parity_input {
 
 /* From input_ids and, where the file has them, attention_mask, position_ids and labels. */
 MUST_USE enum status parity_input_open(struct parity_input *in, const struct safetensors *golden);
+
+/* One sequence of ids. */
+MUST_USE enum status parity_input_ids(struct parity_input *in, const int32_t *ids, int64_t count);
 void parity_input_close(struct parity_input *in);
 
 /* One pass over the input, F32. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "kernels/base/rng.h"
-#include "trainer/model/config_internal.h"
+#include "trainer/format/json.h"
 #include "trainer/model/load_internal.h"
 
 /* The tensor's number: 0 embedding, 1 head, then 32 per layer. */
@@ -79,7 +79,7 @@ enum status model_open_random(struct model **out, const char *config_path, uint6
                         .seed = seed,
                         .linear = random_linear,
                         .norm = identity_norm};
-    TRY_TO(status, done, load_json_file(config_path, false, &config));
+    TRY_TO(status, done, json_load_path(config_path, CONFIG_FILE_BYTES, &config));
     TRY_TO(status, done, model_config_from_json(&m->config, config, config_path));
     TRY_TO(status, done, model_assemble(&ld));
     *out = m;

@@ -7,7 +7,7 @@
 #include "kernels/base/checked.h"
 #include "trainer/model/load_internal.h"
 
-enum { DEFAULT_POSITIONS = 8192, MAX_JSON_BYTES = 16 << 20 };
+enum { DEFAULT_POSITIONS = 8192 };
 
 static enum status copy_name(struct arena *a, const char *text, const char **out)
 {
@@ -160,27 +160,6 @@ void model_close(struct model *m)
     arena_close(&m->base);
     free(m->path);
     free(m);
-}
-
-enum status load_json_file(const char *path, bool optional, json_t **out)
-{
-    struct stat st;
-    json_error_t error;
-    *out = NULL;
-    if (stat(path, &st) != 0) {
-        if (optional && errno == ENOENT) {
-            return STATUS_OK;
-        }
-        return FAIL(INPUT, "%s: %s", path, strerror(errno));
-    }
-    if (!S_ISREG(st.st_mode) || st.st_size > MAX_JSON_BYTES) {
-        return FAIL(INPUT, "%s: no regular file of at most 16 MiB", path);
-    }
-    *out = json_load_file(path, 0, &error);
-    if (!*out) {
-        return FAIL(INPUT, "%s:%d:%d: %s", path, error.line, error.column, error.text);
-    }
-    return STATUS_OK;
 }
 
 static enum status count_linear(void *ctx, struct linear *l)

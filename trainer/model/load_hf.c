@@ -1,7 +1,9 @@
 /* Models from Hugging Face folders: config.json, generation_config.json and safetensors whose names
  * carry one of several prefixes (spec models.md 1.2); see load_internal.h. */
 #include <string.h>
+#include <unistd.h>
 
+#include "trainer/format/json.h"
 #include "trainer/model/config_internal.h"
 #include "trainer/model/load_internal.h"
 
@@ -90,12 +92,12 @@ static enum status read_config(struct model *m, bool *packed)
         return FAIL(INPUT, "%s: the path is too long", m->path);
     }
     (void)snprintf(path, sizeof path, "%s/config.json", m->path);
-    TRY_TO(status, done, load_json_file(path, false, &config));
+    TRY_TO(status, done, json_load_path(path, CONFIG_FILE_BYTES, &config));
     TRY_TO(status, done, model_config_from_json(&m->config, config, path));
     TRY_TO(status, done, check_quantization(config, path, packed));
     (void)snprintf(path, sizeof path, "%s/generation_config.json", m->path);
-    TRY_TO(status, done, load_json_file(path, true, &generation));
-    if (generation) {
+    if (access(path, F_OK) == 0) {
+        TRY_TO(status, done, json_load_path(path, CONFIG_FILE_BYTES, &generation));
         TRY_TO(status, done, config_read_specials(&m->config, generation, path));
     }
 done:

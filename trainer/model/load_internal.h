@@ -18,6 +18,8 @@ struct weight_place {
     uint64_t offset;  /* bytes from the start of the file */
 };
 
+enum { CONFIG_FILE_BYTES = 16 << 20 }; /* largest config.json read */
+
 struct loader {
     struct model *model;
     struct arena *arena; /* model->base, or the measuring arena of the first walk */
@@ -57,7 +59,3 @@ MUST_USE enum status load_bnb_linear(struct loader *ld, const char *name, struct
 /* The two openers. They fill a zeroed model; on failure the caller closes it. */
 MUST_USE enum status model_open_gguf(struct model *m, const struct model_options *options);
 MUST_USE enum status model_open_folder(struct model *m, const struct model_options *options);
-
-/* Reads a JSON file of at most 16 MiB; *out is a new reference, NULL when the file is absent and
- * `optional`. Fails with INPUT naming file, line and cause. */
-MUST_USE enum status load_json_file(const char *path, bool optional, json_t **out);

@@ -1,6 +1,7 @@
 /* Models as Hugging Face folders; see save.h. */
 #include <string.h>
 
+#include "trainer/format/json.h"
 #include "trainer/format/safetensors.h"
 #include "trainer/model/save_internal.h"
 
@@ -210,9 +211,9 @@ static enum status write_config(const struct model *m, const char *path, enum dt
     (void)json_object_del(config, "quantization_config"); /* what is written is plain */
     (void)json_object_del(config, "torch_dtype");
     (void)json_object_set_new(config, "dtype", json_string(name));
-    const int failed = json_dump_file(config, path, JSON_INDENT(2) | JSON_SORT_KEYS);
+    const enum status status = json_write_path(path, config);
     json_decref(config);
-    return failed ? FAIL(IO, "%s: could not be written", path) : STATUS_OK;
+    return status;
 }
 
 enum status model_save_folder(struct model *m, const char *folder,
