@@ -28,13 +28,12 @@ enum recipe_method {
 };
 
 /* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
-enum recipe_sft_loss { SFT_LOSS_NLL = 100, SFT_LOSS_DFT };
+enum recipe_sft_loss { SFT_LOSS_NLL = 100 };
 enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH };
-enum recipe_packing { PACKING_BFD, PACKING_BFD_SPLIT, PACKING_WRAPPED };
-enum recipe_truncation { TRUNCATION_KEEP_START, TRUNCATION_KEEP_END };
+enum recipe_truncation { TRUNCATION_KEEP_START };
 enum recipe_resume { RESUME_AUTO, RESUME_NEVER };
 enum recipe_compat { COMPAT_TRL_1_16, COMPAT_TRL_0_18 };
-/* completion_only_loss, eval_packing: auto follows the data or another key. */
+/* completion_only_loss: auto follows the data. */
 enum recipe_tristate { TRISTATE_AUTO = -1, TRISTATE_FALSE = 0, TRISTATE_TRUE = 1 };
 
 struct string_list {
@@ -96,7 +95,6 @@ struct recipe {
     int64_t max_prompt_length; /* RECIPE_UNSET: no cut */
     bool shuffle_dataset;
     int64_t data_seed;
-    bool dataloader_drop_last;
     int64_t data_digits;
     int64_t data_min;
     int64_t data_max;
@@ -122,8 +120,6 @@ struct recipe {
     int64_t max_steps; /* <= 0: by epochs */
     int64_t per_device_train_batch_size;
     int64_t gradient_accumulation_steps;
-    bool average_tokens_across_devices;
-    double label_smoothing_factor;
     bool gradient_checkpointing;
 
     /* run */
@@ -160,10 +156,6 @@ struct recipe {
     /* sft */
     int64_t max_length; /* 0: no truncation */
     int truncation_mode; /* enum recipe_truncation */
-    bool packing;
-    int packing_strategy; /* enum recipe_packing */
-    int eval_packing;     /* enum recipe_tristate */
-    bool padding_free;
     int completion_only_loss; /* enum recipe_tristate */
     bool assistant_only_loss;
 

@@ -85,6 +85,13 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"lr_scheduler", FOREIGN_NOTE, "null", "the key is lr_scheduler_type"},
 
     /* would change the result */
+    {"packing", FOREIGN_REFUSE, NO, "micro-batches are packed without padding anyway"},
+    {"packing_strategy", FOREIGN_NOTE, "bfd null", "there is no packing into rows"},
+    {"eval_packing", FOREIGN_REFUSE, NO, "micro-batches are packed without padding anyway"},
+    {"padding_free", FOREIGN_NOTE, NO, "rows are never padded"},
+    {"label_smoothing_factor", FOREIGN_REFUSE, "0 0.0 null", "leave it at 0"},
+    {"average_tokens_across_devices", FOREIGN_REFUSE, "true null", "the loss is a mean over all"},
+    {"dataloader_drop_last", FOREIGN_REFUSE, NO, "the last batch of an epoch is trained too"},
     {"fp16", FOREIGN_REFUSE, NO, "use compute: bfloat16"},
     {"load_in_8bit", FOREIGN_REFUSE, NO, "use quantize: nf4 or a Q8_0 GGUF"},
     {"lora_modules_to_save", FOREIGN_REFUSE, NO, "train the whole model or adapters"},
@@ -140,7 +147,6 @@ const struct recipe_old_default RECIPE_OLD_DEFAULTS[] = {
     {"max_completion_length", "256"},
     {"max_prompt_length", "512"},
     {"use_bias_correction_kl", "false"},
-    {"average_tokens_across_devices", "false"},
 };
 
 const size_t RECIPE_OLD_DEFAULT_COUNT =

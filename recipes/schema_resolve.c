@@ -91,9 +91,9 @@ static enum status resolve_round(struct recipe *r)
 
 static enum status check_loss(const struct recipe *r)
 {
-    const bool sft = r->loss_type == SFT_LOSS_NLL || r->loss_type == SFT_LOSS_DFT;
+    const bool sft = r->loss_type == SFT_LOSS_NLL;
     if (r->method == RECIPE_SFT && !sft) {
-        return FAIL(RECIPE, "recipe: loss_type in sft is nll or dft");
+        return FAIL(RECIPE, "recipe: loss_type in sft is nll");
     }
     if (r->method == RECIPE_GRPO && sft) {
         return FAIL(RECIPE, "recipe: loss_type in grpo is dapo, grpo, bnpo or dr_grpo");

@@ -1,0 +1,198 @@
+/* Recipe members to module configurations; see build.h. */
+#include "recipes/build.h"
+
+#include <string.h>
+#include <strings.h>
+
+int64_t recipe_steps(double value, int64_t max_steps)
+{
+    if (value >= 1) {
+        return (int64_t)value;
+    }
+    const int64_t steps = (int64_t)ceil(value * (double)max_steps);
+    return steps > 0 ? steps : 1;
+}
+
+void recipe_optim(const struct recipe *r, struct optim_config *out)
+{
+    const double min_lr = json_number_value(json_object_get(r->lr_scheduler_kwargs, "min_lr"));
+    const json_t *rate = json_object_get(r->lr_scheduler_kwargs, "min_lr_rate");
+    *out = (struct optim_config){
+        .kind = (enum optim_kind)r->optim,
+        .learning_rate = r->learning_rate,
+        .beta1 = r->adam_beta1,
+        .beta2 = r->adam_beta2,
+        .eps = r->adam_epsilon,
+        .weight_decay = r->weight_decay,
+        .max_grad_norm = r->max_grad_norm,
+        .schedule = (enum schedule_kind)r->lr_scheduler_type,
+        .warmup_steps = r->warmup_steps,
+        .min_lr_rate = rate ? json_number_value(rate)
+                            : r->learning_rate > 0 ? min_lr / r->learning_rate : 0,
+    };
+}
+
+static int64_t strategy_steps(int strategy, double steps, int64_t max_steps,
+                              int64_t steps_per_epoch)
+{
+    switch ((enum recipe_strategy)strategy) {
+    case STRATEGY_STEPS:
+        return recipe_steps(steps, max_steps);
+    case STRATEGY_EPOCH:
+        return steps_per_epoch;
+    default:
+        return 0;
+    }
+}
+
+void recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_epoch,
+                  struct train_config *out)
+{
+    *out = (struct train_config){
+        .output_dir = r->output_dir,
+        .max_steps = max_steps,
+        .logging_steps = recipe_steps(r->logging_steps, max_steps),
+        .save_steps = strategy_steps(r->save_strategy, r->save_steps, max_steps, steps_per_epoch),
+        .save_total_limit = r->save_total_limit,
+        .eval_steps = strategy_steps(r->eval_strategy, r->eval_steps, max_steps, steps_per_epoch),
+        .shards = (int)r->shards,
+        .micro_batch_tokens = r->micro_batch_tokens,
+        .max_nonfinite_steps = r->max_nonfinite_steps,
+        .resume = r->resume == RESUME_AUTO,
+        .gradient_checkpointing = r->gradient_checkpointing,
+    };
+    recipe_optim(r, &out->optim);
+}
+
+static bool copy_text(const char *text, char **out)
+{
+    *out = text ? strdup(text) : NULL;
+    return *out || !text;
+}
+
+static bool copy_list(const struct string_list *list, char ***out, int64_t *count)
+{
+    if (list->count == 0) {
+        return true;
+    }
+    *out = calloc((size_t)list->count, sizeof **out);
+    bool good = *out != NULL;
+    for (int64_t i = 0; good && i < list->count; i++) {
+        good = copy_text(list->items[i], &(*out)[i]);
+        *count = i + good;
+    }
+    return good;
+}
+
+/* One word that stands for many modules: PEFT's string form. */
+static bool is_pattern(const struct string_list *list)
+{
+    return list->count == 1 && (strcasecmp(list->items[0], "all-linear") == 0 ||
+                                strpbrk(list->items[0], "()[]{}|\\*+^$?"));
+}
+
+static bool copy_targets(const struct string_list *list, char **regex, char ***items,
+                         int64_t *count)
+{
+    return is_pattern(list) ? copy_text(list->items[0], regex) : copy_list(list, items, count);
+}
+
+enum status recipe_adapter(const struct recipe *r, struct adapter_config *out)
+{
+    *out = (struct adapter_config){.family = "lora",
+                                   .r = r->lora_r,
+                                   .lora_alpha = r->lora_alpha,
+                                   .lora_dropout = r->lora_dropout,
+                                   .use_rslora = r->use_rslora,
+                                   .init = (enum adapter_init)r->init_lora_weights,
+                                   .rank_pattern = json_incref(r->rank_pattern),
+                                   .alpha_pattern = json_incref(r->alpha_pattern)};
+    bool good = copy_targets(&r->lora_target_modules, &out->target_regex, &out->target_modules,
+                             &out->target_count) &&
+                copy_targets(&r->lora_exclude_modules, &out->exclude_regex, &out->exclude_modules,
+                             &out->exclude_count) &&
+                copy_text(r->layers_pattern, &out->layers_pattern) &&
+                copy_text(r->model_name_or_path, &out->base_model_name_or_path);
+    if (good && r->layers_to_transform.count > 0) {
+        const size_t bytes = (size_t)r->layers_to_transform.count * sizeof(int64_t);
+        out->layers_to_transform = malloc(bytes);
+        good = out->layers_to_transform != NULL;
+        if (good) {
+            memcpy(out->layers_to_transform, r->layers_to_transform.items, bytes);
+            out->layers_count = r->layers_to_transform.count;
+        }
+    }
+    if (!good) {
+        adapter_config_close(out);
+        return FAIL(MEMORY, "adapter: out of memory");
+    }
+    return STATUS_OK;
+}
+
+void recipe_objective(const struct recipe *r, struct objective_config *out)
+{
+    *out = (struct objective_config){
+        .loss_type = (enum loss_type)r->loss_type,
+        .level = (enum ratio_level)r->importance_sampling_level,
+        .epsilon_low = r->epsilon,
+        .epsilon_high = r->epsilon_high,
+        .delta = isnan(r->delta) ? 0 : r->delta,
+        .beta = r->beta,
+        .bias_correction_kl = r->use_bias_correction_kl,
+    };
+}
+
+void recipe_advantage(const struct recipe *r, struct advantage_config *out)
+{
+    *out = (struct advantage_config){
+        .scale = (enum scale_rewards)r->scale_rewards,
+        .aggregation = (enum aggregation)r->multi_objective_aggregation,
+    };
+}
+
+enum status recipe_reward_parameters(const struct recipe *r, json_t **out)
+{
+    *out = json_pack("{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:I, s:I}",
+                     "cosine_min_value_wrong", r->cosine_min_value_wrong,
+                     "cosine_max_value_wrong", r->cosine_max_value_wrong,
+                     "cosine_min_value_correct", r->cosine_min_value_correct,
+                     "cosine_max_value_correct", r->cosine_max_value_correct,
+                     "cosine_max_len", (json_int_t)r->cosine_max_len,
+                     "repetition_n_grams", (json_int_t)r->repetition_n_grams,
+                     "repetition_max_penalty", r->repetition_max_penalty,
+                     "max_completion_len", (json_int_t)r->max_completion_len,
+                     "soft_punish_cache", (json_int_t)r->soft_punish_cache);
+    return *out ? STATUS_OK : FAIL(MEMORY, "rewards: out of memory");
+}
+
+void recipe_sums(const struct recipe *r, bool messages, struct sums_config *out)
+{
+    *out = (struct sums_config){
+        .min = r->data_min,
+        .max = r->data_max,
+        .terms = r->data_terms,
+        .count = r->data_count,
+        .holdout = r->data_holdout,
+        .seed = (uint64_t)r->data_split_seed,
+        .question = r->data_template,
+        .messages = messages,
+        .completion = r->method == RECIPE_SFT ? r->data_completion : NULL,
+    };
+}
+
+enum status recipe_apply_env(const struct recipe *r)
+{
+    const char *key;
+    json_t *value;
+    json_object_foreach (r->env, key, value) {
+        char *text = json_is_string(value) ? strdup(json_string_value(value))
+                                           : json_dumps(value, JSON_ENCODE_ANY);
+        const bool simple = !json_is_object(value) && !json_is_array(value);
+        const bool set = text && simple && setenv(key, text, 1) == 0;
+        free(text);
+        if (!set) {
+            return FAIL(RECIPE, "recipe: env: '%.80s' is a name with a word or number", key);
+        }
+    }
+    return STATUS_OK;
+}

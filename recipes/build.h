@@ -1,0 +1,37 @@
+/* From a resolved recipe to the configurations of the modules it joins. */
+#pragma once
+
+#include "adapters/adapter.h"
+#include "recipes/schema.h"
+#include "rl/advantage.h"
+#include "rl/objective.h"
+#include "trainer/data/sums.h"
+#include "trainer/train.h"
+
+/* Steps that `value` means: itself, or below 1 that share of max_steps (ceil, at least 1). */
+int64_t recipe_steps(double value, int64_t max_steps);
+
+/* Optimizer, schedule and clipping. */
+void recipe_optim(const struct recipe *r, struct optim_config *out);
+
+/* The loop, for a run of `max_steps`; `steps_per_epoch` turns strategy epoch into steps. Strings are
+ * borrowed from the recipe. */
+void recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_epoch,
+                  struct train_config *out);
+
+/* A new LoRA configuration; one word that is all-linear or a regex becomes target_regex. Close with
+ * adapter_config_close. Fails with MEMORY. */
+MUST_USE enum status recipe_adapter(const struct recipe *r, struct adapter_config *out);
+
+/* Objective and advantages of grpo. */
+void recipe_objective(const struct recipe *r, struct objective_config *out);
+void recipe_advantage(const struct recipe *r, struct advantage_config *out);
+
+/* Parameters of the rewards as a new object: {"cosine_max_len": 1000, ...}. */
+MUST_USE enum status recipe_reward_parameters(const struct recipe *r, json_t **out);
+
+/* dataset_name: sums. `messages`: prompts as chat messages. Strings are borrowed. */
+void recipe_sums(const struct recipe *r, bool messages, struct sums_config *out);
+
+/* Sets the variables of env in this process; call before ranks and threads start. */
+MUST_USE enum status recipe_apply_env(const struct recipe *r);

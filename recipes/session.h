@@ -1,0 +1,29 @@
+/* A model opened for a command: backend, weights, adapter, tokenizer. */
+#pragma once
+
+#include "adapters/adapter.h"
+#include "recipes/cli.h"
+#include "trainer/text/chat_template.h"
+#include "trainer/text/tokenizer.h"
+
+struct session {
+    struct ops_context ops;
+    bool ops_open;
+    struct model *model;
+    struct param_set params;
+    struct adapter *adapter;
+    struct tokenizer *tokenizer;
+};
+
+/* Opens --model, --adapter, --compute, --threads, --context. Fails with USAGE when --model is
+ * missing, else as the parts do. Close also after a failure. */
+MUST_USE enum status session_open(struct session *s, const struct command_args *args);
+
+/* Opens the tokenizer of `path` (GGUF file, folder or tokenizer.json). */
+MUST_USE enum status session_open_tokenizer(struct tokenizer **out, const char *path);
+
+/* s->tokenizer from --tokenizer or --model, once. */
+MUST_USE enum status session_tokenizer(struct session *s, const struct command_args *args);
+
+/* Frees everything. */
+void session_close(struct session *s);
