@@ -61,14 +61,17 @@ int status_exit_code(enum status code);
 /* Short text of a status, never NULL. */
 const char *status_text(enum status code);
 
-#define FAIL(code, ...) status_fail(STATUS_##code, __FILE__, __LINE__, __VA_ARGS__)
+/* Yields the constant, so that compilers know a failure is never STATUS_OK. */
+#define FAIL(code, ...)                                                                            \
+    ((void)status_fail(STATUS_##code, __FILE__, __LINE__, __VA_ARGS__), STATUS_##code)
 
 /* Returns from the function with the status when `expr` fails. */
 #define TRY(expr)                                                                                  \
     do {                                                                                           \
         const enum status try_status_ = (expr);                                                    \
         if (try_status_ != STATUS_OK) {                                                            \
-            return status_pass(try_status_, __FILE__, __LINE__);                                   \
+            (void)status_pass(try_status_, __FILE__, __LINE__);                                    \
+            return try_status_;                                                                    \
         }                                                                                          \
     } while (0)
 
