@@ -1,0 +1,92 @@
+/*
+ * What the tier-independent loops of the products (gemm.c, gemm_dw.c) know about a tier: block
+ * sizes and micro-kernels, after BLIS (Van Zee and van de Geijn 2015).
+ *
+ * Both gemm and gemm_dx are one product y[m, cols] = a[m, red] . b[red, cols]. A panel of b is
+ * decoded into scratch as strips [unit][nr], then tiles of mr rows of a pass over it. A unit is one
+ * step of the reduction: one element, or a pair of bf16 (even element low) when pair == 2. Every
+ * sum starts at +0 and takes the units in ascending order, whatever m, the tile or the thread.
+ *
+ * The pair rule: acc = VDPBF16PS(acc, a pair, b pair), pairs counted from element 0 of the
+ * reduction (gemm_dw: of the token block), an odd end padded with zeros. Where k_slices cuts the
+ * reduction at an odd element the pair rule is not used: operands are rounded and multiplied one
+ * by one as on the other tiers. Both choices follow from shapes alone.
+ */
+#pragma once
+
+#include "kernels/ops.h"
+
+enum {
+    GEMM_MAX_SLICES = 64, /* ops_context_open refuses more */
+    GEMM_GROUP = 32,      /* columns that decode together; panels start at multiples */
+    GEMM_SUPER = 256      /* same for the K-quants */
+};
+
+/* sum[i][0..nr) (+)= sum over units a[i * a_row + u * a_step] * b[u][0..nr), i < rows <= mr. */
+struct gemm_tile {
+    int rows;
+    bool fresh; /* start at +0 instead of `sum` */
+    int64_t units;
+    const float *a; /* floats, or pairs of bf16 */
+    int64_t a_row;
+    int64_t a_step;
+    const float *b; /* [units][nr] */
+    float *sum;     /* [rows][nr] */
+};
+
+/* y[i][0..cols) = fma(alpha, sum, y) or alpha * sum + bias, i < rows, cols <= nr. */
+struct gemm_finish {
+    const float *sum; /* [rows][nr] */
+    float *y;         /* row stride ldy */
+    int64_t ldy;
+    int64_t rows;
+    int64_t cols;
+    const float *bias; /* [cols] or NULL for zeros; not used when accumulating */
+    float alpha;
+    bool accumulate;
+};
+
+/* Weight elements (row .. row + rows, col .. col + cols) to decode. `col` is a multiple of
+ * GEMM_GROUP (K-quants: GEMM_SUPER); cols as well, but at the end of a row. */
+struct gemm_block {
+    const struct tensor *w;
+    int64_t row;
+    int64_t rows;
+    int64_t col;
+    int64_t cols;
+    float *dst;
+};
+
+struct gemm_tier {
+    int nr;   /* columns of a strip */
+    int mr;   /* rows of a tile */
+    int pair; /* elements of a unit: 1 or 2 */
+    void (*tile)(const struct gemm_tile *t);
+    void (*finish)(const struct gemm_finish *f);
+    /* Reduction over the columns: dst[unit][nr], strip column = weight row, rows <= nr. Columns
+     * are written up to the next multiple of GEMM_GROUP; strip columns past `rows` are defined
+     * but meaningless. */
+    void (*pack_rows)(const struct gemm_block *b);
+    /* Reduction over the rows: dst[strip][unit][nr], strip column = weight column. Weight columns
+     * past the row's end are zero, strips cover cols rounded up to GEMM_GROUP. */
+    void (*pack_columns)(const struct gemm_block *b);
+    /* count floats of one row of `a` -> units as the tile wants them in COMPUTE_BF16. dst holds
+     * ceil(count / pair) units, an odd end padded with zero. */
+    void (*pack_a)(const float *src, int64_t count, float *dst);
+};
+
+extern const struct gemm_tier GEMM_AVX2;
+extern const struct gemm_tier GEMM_AVX512;
+extern const struct gemm_tier GEMM_AVX512_BF16;
+
+/* The three ops on a tier; `pairs` is the tier to use in COMPUTE_BF16 when it can (or NULL). */
+struct gemm_choice {
+    const struct gemm_tier *plain;
+    const struct gemm_tier *pairs;
+};
+
+void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const struct gemm_args *a);
+void gemm_run_dx(struct ops_context *c, const struct gemm_choice *choice,
+                 const struct gemm_dx_args *a);
+void gemm_run_dw(struct ops_context *c, const struct gemm_choice *choice,
+                 const struct gemm_dw_args *a);

@@ -1,0 +1,196 @@
+/*
+ * The products on packed weights: every type x tier x odd shape against a scalar sum in this file,
+ * bit for bit where operands are multiplied one by one, within the rounding of a sum where the
+ * tier multiplies pairs. Rows must not depend on m, threads or their place. `test_gemm --bench`
+ * prints one JSON line per shape, type, mode and tier instead.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/gemm_case.h"
+
+/* What a test runs on. */
+struct setting {
+    enum cpu_tier tier;
+    enum compute compute;
+    bool pairs; /* bf16 pair products allowed */
+    int slices;
+};
+
+static const struct setting SETTINGS[] = {
+    {TIER_REF, COMPUTE_F32, false, 1},      {TIER_AVX2, COMPUTE_F32, false, 1},
+    {TIER_AVX512, COMPUTE_F32, false, 1},   {TIER_AVX2, COMPUTE_BF16, false, 1},
+    {TIER_AVX512, COMPUTE_BF16, false, 1},  {TIER_AVX512, COMPUTE_BF16, true, 1},
+    {TIER_AVX2, COMPUTE_F32, false, 8},     {TIER_AVX512, COMPUTE_F32, false, 64},
+    {TIER_AVX512, COMPUTE_BF16, true, 4},
+};
+enum { SETTING_COUNT = sizeof SETTINGS / sizeof SETTINGS[0] };
+
+static void open_or_skip(struct ops_context *c, const struct setting *s, int threads)
+{
+    const struct ops_options o = {threads, s->compute, s->slices};
+    if (s->tier > cpu_best_tier() || (s->pairs && !cpu_has_avx512_bf16())) {
+        print_message("this machine lacks the tier\n");
+        skip();
+    }
+    assert_int_equal(ops_context_open_tier(c, &o, s->tier), STATUS_OK);
+    c->has_bf16_dot = c->has_bf16_dot && s->pairs;
+}
+
+static const struct product_shape SHAPES[] = {
+    {.m = 1, .n = 1, .k = 32},
+    {.m = 67, .n = 33, .k = 64, .alpha = 0.7f, .bias = true},
+    {.m = 13, .n = 31, .k = 96, .first_row = 3, .accumulate = true, .alpha = -1.3f},
+    {.m = 5, .n = 70, .k = 576, .first_row = 2, .bias = true, .alpha = 2.0f},
+    {.m = 300, .n = 17, .k = 320, .accumulate = true, .alpha = 0.25f},
+    {.m = 25, .n = 300, .k = 128},
+    {.m = 3, .n = 49, .k = 1088, .first_row = 1},
+    {.m = 0, .n = 5, .k = 64},
+    {.m = 12, .n = 40, .k = 256, .first_row = 5, .alpha = 0.5f, .accumulate = true},
+    {.m = 2, .n = 35, .k = 1280, .first_row = 1, .bias = true},
+    {.m = 67, .n = 16, .k = 512},
+    /* plain types only: rows that are not whole groups */
+    {.m = 7, .n = 19, .k = 4, .accumulate = true, .alpha = 2.0f},
+    {.m = 19, .n = 576, .k = 8},
+    {.m = 24, .n = 33, .k = 12, .first_row = 4},
+    {.m = 11, .n = 4, .k = 20},
+    {.m = 26, .n = 15, .k = 48, .bias = true},
+    {.m = 6, .n = 3, .k = 7},
+    {.m = 14, .n = 5, .k = 579, .accumulate = true, .alpha = 3.0f},
+};
+enum { SHAPE_COUNT = sizeof SHAPES / sizeof SHAPES[0] };
+
+static bool type_takes(enum dtype type, int64_t k)
+{
+    return type == DTYPE_NF4 ? k % 2 == 0 : k % dtype_row(type)->block == 0;
+}
+
+static void one_product(struct ops_context *c, const struct product_shape *shape, enum dtype type,
+                        bool by_rows)
+{
+    struct product_case p;
+    product_open(&p, shape, type, by_rows);
+    product_expect(&p, c);
+    product_call(&p, c);
+    const int64_t bad = product_worst(&p, c);
+    if (bad >= 0) {
+        fail_msg("%s %s m=%d n=%d k=%d: element %d is %.9g, expected %.9g +- %.3g",
+                 by_rows ? "gemm_dx" : "gemm", type == DTYPE_NF4 ? "NF4" : dtype_row(type)->name,
+                 (int)shape->m, (int)shape->n, (int)shape->k, (int)bad, (double)p.y[bad],
+                 p.want[bad], p.allowed[bad]);
+    }
+    product_close(&p);
+}
+
+static void products_match(void **state)
+{
+    struct ops_context c;
+    open_or_skip(&c, *state, 3);
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        for (int i = 0; i < SHAPE_COUNT; i++) {
+            if (type_takes((enum dtype)type, SHAPES[i].k)) {
+                one_product(&c, &SHAPES[i], (enum dtype)type, false);
+                one_product(&c, &SHAPES[i], (enum dtype)type, true);
+            }
+        }
+    }
+    ops_context_close(&c);
+}
+
+static const struct gradient_shape GRADIENTS[] = {
+    {.n = 1, .k = 1, .units = {0, 1}, .unit_count = 1, .alpha = 1.0f},
+    {.n = 33, .k = 67, .units = {0, 31, 32, 97}, .unit_count = 3, .alpha = -0.5f},
+    {.n = 100, .k = 20, .units = {5, 300, 300, 333}, .unit_count = 3, .alpha = 2.0f},
+    {.n = 16, .k = 576, .units = {0, 64}, .unit_count = 1, .alpha = 1.0f},
+    {.n = 130, .k = 4, .units = {1, 50, 127}, .unit_count = 2, .alpha = 0.3f},
+    {.n = 3, .k = 3, .units = {0}, .unit_count = 0, .alpha = 1.0f},
+};
+
+static void gradients_match(void **state)
+{
+    struct ops_context c;
+    open_or_skip(&c, *state, 2);
+    for (size_t i = 0; i < sizeof GRADIENTS / sizeof GRADIENTS[0]; i++) {
+        struct gradient_case g;
+        gradient_open(&g, &GRADIENTS[i]);
+        gradient_expect(&g, &c);
+        gradient_call(&g, &c);
+        const int64_t bad = gradient_worst(&g, &c);
+        if (bad >= 0) {
+            fail_msg("gemm_dw shape %d: element %d is %.9g, expected %.9g +- %.3g", (int)i,
+                     (int)bad, (double)g.dw[bad], g.want[bad], g.allowed[bad]);
+        }
+        gradient_close(&g);
+    }
+    ops_context_close(&c);
+}
+
+/* Rows first .. first + m of the big product, alone on another thread count, give its bits. */
+static void part_agrees(const struct setting *s, const struct product_case *big, int64_t first,
+                        int64_t m)
+{
+    struct ops_context c;
+    struct product_case part;
+    struct product_shape shape = big->shape;
+    open_or_skip(&c, s, 1 + (int)(m % 3));
+    shape.m = m;
+    product_open(&part, &shape, big->w.dtype, big->by_rows);
+    memcpy(part.x, big->x + first * big->ldx, (size_t)(m * big->ldx) * sizeof(float));
+    memcpy(part.y, big->y_old + first * big->ldy, (size_t)(m * big->ldy) * sizeof(float));
+    product_call(&part, &c);
+    for (int64_t i = 0; i < m; i++) {
+        assert_memory_equal(part.y + i * part.ldy, big->y + (first + i) * big->ldy,
+                            (size_t)part.cols * sizeof(float));
+    }
+    product_close(&part);
+    ops_context_close(&c);
+}
+
+static void rows_do_not_depend_on_m(void **state)
+{
+    static const enum dtype TYPES[] = {DTYPE_F32, DTYPE_Q4_1, DTYPE_Q6_K};
+    static const struct product_shape SHAPE = {
+        .m = 67, .n = 75, .k = 768, .alpha = 0.9f, .accumulate = true};
+    const struct setting *s = *state;
+    for (int i = 0; i < 6; i++) {
+        struct ops_context c;
+        struct product_case big;
+        open_or_skip(&c, s, 2);
+        product_open(&big, &SHAPE, TYPES[i / 2], i % 2 == 1);
+        product_call(&big, &c);
+        for (int64_t m = 1; m <= 16; m++) {
+            part_agrees(s, &big, 3 * m, m);
+        }
+        part_agrees(s, &big, 0, 30);
+        product_close(&big);
+        ops_context_close(&c);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
+        gemm_bench(argc > 2 ? argv[2] : "", argc > 3 ? atol(argv[3]) : 0);
+        return 0;
+    }
+    enum { KINDS = 3 };
+    static const CMUnitTestFunction FUNCTIONS[KINDS] = {products_match, gradients_match,
+                                                        rows_do_not_depend_on_m};
+    static const char *const NAMES[KINDS] = {"gemm and gemm_dx", "gemm_dw", "rows"};
+    char names[SETTING_COUNT * KINDS][64];
+    struct CMUnitTest tests[SETTING_COUNT * KINDS];
+    for (int i = 0; i < SETTING_COUNT * KINDS; i++) {
+        const struct setting *s = &SETTINGS[i / KINDS];
+        (void)snprintf(names[i], sizeof names[i], "%s: %s %s%s k_slices %d", NAMES[i % KINDS],
+                       cpu_tier_name(s->tier), s->compute == COMPUTE_F32 ? "float32" : "bfloat16",
+                       s->pairs ? " pairs" : "", s->slices);
+        tests[i] = (struct CMUnitTest){names[i], FUNCTIONS[i % KINDS], NULL, NULL, (void *)s};
+    }
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
