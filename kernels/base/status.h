@@ -63,7 +63,7 @@ const char *status_text(enum status code);
 
 /* Yields the constant, so that compilers know a failure is never STATUS_OK. */
 #define FAIL(code, ...)                                                                            \
-    ((void)status_fail(STATUS_##code, __FILE__, __LINE__, __VA_ARGS__), STATUS_##code)
+    ((void)status_fail(STATUS_##code, __FILE__, __LINE__, __VA_ARGS__), (enum status)STATUS_##code)
 
 /* Returns from the function with the status when `expr` fails. */
 #define TRY(expr)                                                                                  \

@@ -270,7 +270,8 @@ static enum status data_bytes(const struct gguf *g, struct gguf_tensor *t, size_
         ok = ok && checked_mul(rows, (size_t)v->shape[d], &rows);
     }
     if (dtype_row_bytes(v->dtype, tensor_columns(v), &t->view.row_bytes) != STATUS_OK) {
-        return status_prefix(STATUS_INPUT, "%s: tensor '%s': ", g->path, t->name);
+        (void)status_prefix(STATUS_INPUT, "%s: tensor '%s': ", g->path, t->name);
+        return STATUS_INPUT;
     }
     if (!ok || !checked_mul(rows, t->view.row_bytes, out)) {
         return FAIL(INPUT, "%s: tensor '%s': its size overflows", g->path, t->name);
