@@ -1,0 +1,13 @@
+/*
+ * state.h5: parameters and optimizer moments in HDF5 (spec formats.md 9): /adapter/<key> and
+ * /optim/<key>.m, .v, chunked with fletcher32, plus attributes for format and step.
+ */
+#pragma once
+
+#include "trainer/model/params.h"
+
+/* Writes a new file. Fails with IO naming the path and dataset (a full disk included). */
+MUST_USE enum status state_h5_write(const char *path, const struct param_set *params, int64_t step);
+
+/* Reads into a sealed set with the same names and shapes. Fails with INPUT naming what differs. */
+MUST_USE enum status state_h5_read(const char *path, struct param_set *params, int64_t step);
