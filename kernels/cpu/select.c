@@ -1,6 +1,7 @@
 /* Tier selection: the reference fills the table, each tier then overwrites what it does better. */
 #include "kernels/cpu/select_internal.h"
 
+#include "kernels/cpu/gemm_tiers.h"
 #include "kernels/ref/ref.h"
 
 bool select_fill(enum cpu_tier tier, struct ops *table)
@@ -13,9 +14,11 @@ bool select_fill(enum cpu_tier tier, struct ops *table)
         return true;
     }
     vec_avx2_fill(table);
+    gemm_avx2_fill(table);
     if (tier < TIER_AVX512) {
         return true;
     }
     vec_avx512_fill(table);
+    gemm_avx512_fill(table);
     return true;
 }

@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -19,33 +20,40 @@ struct pick {
     enum cpu_tier tier;
 };
 
-static void agrees_with_ref(void **state)
+static void compare_shapes(const struct op_case *op, struct ops_context *c, struct ops_context *ref)
 {
-    const struct pick *pick = *state;
-    const struct ops_options options = {.threads = 2};
-    struct ops_context c;
-    struct ops_context ref;
-    case_open_or_skip(&c, pick->tier, &options);
-    assert_int_equal(ops_context_open_tier(&ref, &options, TIER_REF), STATUS_OK);
-    assert_string_equal(c.ops->name, cpu_tier_name(pick->tier));
-    for (const struct shape *s = pick->op->shapes; s->rows; s++) {
+    for (const struct shape *s = op->shapes; s->rows; s++) {
         struct run got;
         struct run want;
-        run_case(&got, &c, pick->op, s);
-        run_case(&want, &ref, pick->op, s);
+        run_case(&got, c, op, s);
+        run_case(&want, ref, op, s);
         for (int i = 0; i < want.outputs; i++) {
             const double error = case_error(got.out[i], want.out[i], want.count[i]) * 16777216.0;
-            if (!(error <= pick->op->tolerance(s))) {
+            if (!(error <= op->tolerance(s))) {
                 fail_msg("%s on %s, shape %d, output %d: error %.1f x 2^-24, allowed %.1f",
-                         pick->op->name, c.ops->name, (int)(s - pick->op->shapes), i, error,
-                         pick->op->tolerance(s));
+                         op->name, c->ops->name, (int)(s - op->shapes), i, error,
+                         op->tolerance(s));
             }
         }
         run_close(&got);
         run_close(&want);
     }
-    ops_context_close(&c);
-    ops_context_close(&ref);
+}
+
+static void agrees_with_ref(void **state)
+{
+    const struct pick *pick = *state;
+    for (int slices = 1; slices <= 4; slices *= 4) {
+        const struct ops_options options = {.threads = 2, .k_slices = slices};
+        struct ops_context c;
+        struct ops_context ref;
+        case_open_or_skip(&c, pick->tier, &options);
+        assert_int_equal(ops_context_open_tier(&ref, &options, TIER_REF), STATUS_OK);
+        assert_string_equal(c.ops->name, cpu_tier_name(pick->tier));
+        compare_shapes(pick->op, &c, &ref);
+        ops_context_close(&c);
+        ops_context_close(&ref);
+    }
 }
 
 static void refuses_what_it_cannot_do(void **state)
@@ -59,6 +67,23 @@ static void refuses_what_it_cannot_do(void **state)
     const struct ops_options plain = {.threads = 1};
     assert_int_equal(ops_context_open_tier(&c, &plain, TIER_AMX), STATUS_DEVICE);
     ops_context_close(&c); /* safe after a failure */
+}
+
+static void environment_forces_a_tier(void **state)
+{
+    (void)state;
+    const char *before = getenv("GRAFT_ISA");
+    char kept[32]; /* setenv may move what getenv returned */
+    (void)snprintf(kept, sizeof kept, "%s", before ? before : "");
+    const struct ops_options plain = {.threads = 1};
+    struct ops_context c;
+    assert_int_equal(setenv("GRAFT_ISA", "ref", 1), 0);
+    assert_int_equal(ops_context_open(&c, &plain), STATUS_OK);
+    assert_string_equal(c.ops->name, "ref");
+    ops_context_close(&c);
+    assert_int_equal(setenv("GRAFT_ISA", "sse9", 1), 0);
+    assert_int_equal(ops_context_open(&c, &plain), STATUS_USAGE);
+    assert_int_equal(*kept ? setenv("GRAFT_ISA", kept, 1) : unsetenv("GRAFT_ISA"), 0);
 }
 
 /* Training shapes of a 576-wide model, T = 2048. */
@@ -129,7 +154,7 @@ int main(int argc, char **argv)
     enum { TIERS = 2, MAX_TESTS = 128 };
     struct pick picks[MAX_TESTS];
     char names[MAX_TESTS][64];
-    struct CMUnitTest tests[MAX_TESTS + 1];
+    struct CMUnitTest tests[MAX_TESTS + 2];
     size_t n = 0;
     for (int i = 0; i < CASE_COUNT * TIERS && n < MAX_TESTS; i++, n++) {
         picks[n] = (struct pick){&CASES[i / TIERS], TIER_AVX2 + (enum cpu_tier)(i % TIERS)};
@@ -138,5 +163,6 @@ int main(int argc, char **argv)
         tests[n] = (struct CMUnitTest){names[n], agrees_with_ref, NULL, NULL, &picks[n]};
     }
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(refuses_what_it_cannot_do);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(environment_forces_a_tier);
     return _cmocka_run_group_tests("ops", tests, n, NULL, NULL);
 }
