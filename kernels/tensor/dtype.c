@@ -63,11 +63,11 @@ static const struct dtype_row ROWS[DTYPE_COUNT] = {
     [DTYPE_Q4_0] = {"Q4_0", 2, 32, 18, block_decode_q4_0, block_encode_q4_0},
     [DTYPE_Q4_1] = {"Q4_1", 3, 32, 20, block_decode_q4_1, block_encode_q4_1},
     [DTYPE_Q5_0] = {"Q5_0", 6, 32, 22, block_decode_q5_0, block_encode_q5_0},
-    [DTYPE_Q5_1] = {"Q5_1", 7, 32, 24, block_decode_q5_1, NULL},
+    [DTYPE_Q5_1] = {"Q5_1", 7, 32, 24, block_decode_q5_1, block_encode_q5_1},
     [DTYPE_Q8_0] = {"Q8_0", 8, 32, 34, block_decode_q8_0, block_encode_q8_0},
-    [DTYPE_Q4_K] = {"Q4_K", 12, 256, 144, block_decode_q4_k, NULL},
-    [DTYPE_Q5_K] = {"Q5_K", 13, 256, 176, block_decode_q5_k, NULL},
-    [DTYPE_Q6_K] = {"Q6_K", 14, 256, 210, block_decode_q6_k, NULL},
+    [DTYPE_Q4_K] = {"Q4_K", 12, 256, 144, block_decode_q4_k, block_encode_q4_k},
+    [DTYPE_Q5_K] = {"Q5_K", 13, 256, 176, block_decode_q5_k, block_encode_q5_k},
+    [DTYPE_Q6_K] = {"Q6_K", 14, 256, 210, block_decode_q6_k, block_encode_q6_k},
     [DTYPE_NF4] = {"NF4", -1, 2, 1, NULL, NULL},
 };
 

@@ -50,8 +50,13 @@ static void dynamic_map(float map[256])
     qsort(map, (size_t)n, sizeof *map, compare_floats);
 }
 
-static uint8_t nearest(const float map[256], float x)
+/* Code of x in [-1, 1] as bitsandbytes 0.50 on a CPU finds it: it looks up one of 65,536 evenly
+ * spaced points, so a value beside a midpoint may go to the farther entry. */
+static uint8_t map_code(const float map[256], float value)
 {
+    const double steps = 65535.0;
+    const double index = rint(((double)value + 1.0) / 2.0 * steps);
+    const float x = (float)(index / steps * 2.0 - 1.0);
     int lo = 0;
     int hi = 255;
     while (hi - lo > 1) {
@@ -173,7 +178,7 @@ void quant_nf4_encode(const float *src, int64_t rows, int64_t columns, void *buf
         const float inverse = largest > 0.0f ? 1.0f / largest : 0.0f;
         for (int64_t b = group * NESTED; b < end; b++) {
             base[parts.absmax + (size_t)b] =
-                nearest(map, (block_absmax(src, count, b) - offset) * inverse);
+                map_code(map, (block_absmax(src, count, b) - offset) * inverse);
         }
     }
     *head = (struct quant_nf4){
