@@ -453,8 +453,9 @@ static void folders_of_other_spellings_load(void **state)
 static void spoiled_ggufs_are_refused(void **state)
 {
     (void)state;
-    static const uint64_t DIM = 32;
-    static const uint32_t TYPE = 10; /* Q2_K: not read */
+    /* The same number of bytes, so that only the model's own checks can notice. */
+    static const uint64_t DIMS[2] = {32, 32};
+    static const uint32_t TYPE = 26; /* I32 */
     static const uint32_t ZERO = 0;
     static const struct {
         const char *after;
@@ -468,8 +469,8 @@ static void spoiled_ggufs_are_refused(void **state)
         {"llama.attention.head_count", 4, &ZERO, 4, "head count"},
         {"blk.1.ffn_up", 0, "q", 1, "blk.1.ffn_up"},
         {"output_norm", 0, "s", 1, "output_norm"},
-        {"blk.0.attn_v.weight", 4, &DIM, 8, "blk.0.attn_v.weight"},
-        {"blk.1.ffn_down.weight", 20, &TYPE, 4, "blk.1.ffn_down.weight"},
+        {"blk.0.attn_v.weight", 4, DIMS, 16, "expected shape [16, 64], found [32, 32]"},
+        {"blk.1.ffn_down.weight", 20, &TYPE, 4, "has type ggml type 26"},
     };
     struct model_files f;
     char path[MODEL_FILES_PATH];
