@@ -33,15 +33,21 @@ static enum status new_hook(struct attach *a, struct hook **list, struct hook **
     return STATUS_OK;
 }
 
-static enum status attach_linear(void *ctx, struct linear *l)
+static enum status check_linear(void *ctx, struct linear *l)
 {
-    struct attach *a = ctx;
-    struct hook *hook;
+    const struct attach *a = ctx;
     if (l->w.dtype != DTYPE_F32 && l->w.dtype != DTYPE_F16 && l->w.dtype != DTYPE_BF16) {
         return FAIL(RECIPE, "%s: %s is packed as %s; full training needs F32, F16 or BF16 weights: "
                             "train an adapter, or start from the unquantized model",
                     a->model->path, l->name, dtype_row(l->w.dtype)->name);
     }
+    return STATUS_OK;
+}
+
+static enum status attach_linear(void *ctx, struct linear *l)
+{
+    struct attach *a = ctx;
+    struct hook *hook;
     TRY(new_hook(a, &l->hooks, &hook));
     TRY(add_param(a->params, l->name, ".weight", 2, (const int64_t[]){l->out, l->in},
                   &hook->weight));
@@ -64,6 +70,7 @@ static enum status attach_norm(struct attach *a, struct norm *n, int64_t length)
 enum status model_full_attach(struct model *m, struct param_set *params)
 {
     struct attach a = {m, params};
+    TRY(model_each_linear(m, check_linear, &a)); /* first, so that a refusal leaves no hook */
     TRY(model_each_linear(m, attach_linear, &a));
     for (int64_t i = 0; i < m->config.layers; i++) {
         for (int k = 0; site_at(k); k++) {

@@ -313,6 +313,7 @@ static void nf4_packs_the_layers_only(void **state)
     param_set_open(&params);
     assert_int_equal(model_full_attach(back, &params), STATUS_RECIPE);
     assert_non_null(strstr(status_message(), "NF4"));
+    assert_null(back->embed.hooks);
     param_set_close(&params);
     model_close(back);
     model_close(m);
