@@ -25,15 +25,18 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-void cli_print_usage(void)
+void cli_print_usage(FILE *out)
 {
-    (void)puts("graft: fine-tunes a frozen, quantized language model with adapters and GRPO\n\n"
-               "usage: graft COMMAND [RECIPE.yaml] [key=value ...] [--option ...]\n\ncommands:");
+    (void)fputs("graft: fine-tunes a frozen, quantized language model with adapters and GRPO\n\n"
+                "usage: graft COMMAND [RECIPE.yaml] [key=value ...] [--option ...]\n\n"
+                "commands:\n",
+                out);
     for (size_t i = 0; command_at(i); i++) {
-        (void)printf("  %-10s %s\n", command_at(i)->name, command_at(i)->summary);
+        (void)fprintf(out, "  %-10s %s\n", command_at(i)->name, command_at(i)->summary);
     }
-    (void)puts("\n'graft COMMAND --help' tells more. Exit codes: 0 done, 2 wrong usage or recipe,\n"
-               "3 wrong input file, 4 no memory or device, 5 interrupted and saved, 1 other.");
+    (void)fputs("\n'graft COMMAND --help' tells more. Exit codes: 0 done, 2 wrong usage or recipe,\n"
+                "3 wrong input file, 4 no memory or device, 5 interrupted and saved, 1 other.\n",
+                out);
 }
 
 enum status cli_print_help(const struct command *c)
@@ -97,7 +100,7 @@ static enum status dispatch(int argc, char **argv, const char *source_dir)
 {
     const char *name = argv[1];
     if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0) {
-        cli_print_usage();
+        cli_print_usage(stdout);
         return STATUS_OK;
     }
     if (strcmp(name, "--version") == 0) {
@@ -112,7 +115,7 @@ static enum status dispatch(int argc, char **argv, const char *source_dir)
         if (about) {
             return cli_print_help(about);
         }
-        cli_print_usage();
+        cli_print_usage(stdout);
         return STATUS_OK;
     }
     const struct command *c = find_command(name);
@@ -122,7 +125,7 @@ static enum status dispatch(int argc, char **argv, const char *source_dir)
 int cli_run(int argc, char **argv, const char *source_dir)
 {
     if (argc < 2) {
-        cli_print_usage();
+        cli_print_usage(stderr);
         return status_exit_code(STATUS_USAGE);
     }
     enum status status = dispatch(argc, argv, source_dir);

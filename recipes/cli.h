@@ -79,7 +79,7 @@ void command_args_close(struct command_args *args);
 
 /* Prints the help of one command, of all. */
 MUST_USE enum status cli_print_help(const struct command *c);
-void cli_print_usage(void);
+void cli_print_usage(FILE *out);
 
 /* Opens the command's recipe for `method` with its key=value arguments, sets env and (first rank)
  * prints the notes. Not resolved yet. Close with recipe_close, also after a failure. */

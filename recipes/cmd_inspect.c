@@ -155,20 +155,13 @@ static enum status inspect_model_folder(json_t *out, const char *path)
     return inspect_safetensors(out, path, true);
 }
 
-/* adapter_config.json's main keys, and of a checkpoint the step. */
+/* adapter_config.json's main keys. */
 static enum status inspect_adapter(json_t *out, const char *path)
 {
     static const char *const keys[] = {"peft_type", "base_model_name_or_path", "r", "lora_alpha",
                                        "use_rslora", "target_modules"};
     json_t *config = NULL;
-    json_t *state = NULL;
     char file[4096];
-    if (has_file(path, "trainer_state.json")) {
-        TRY(load_json(path, "trainer_state.json", &state));
-        (void)json_object_set(json_object_get(out, "about"), "global_step",
-                              json_object_get(state, "global_step"));
-        json_decref(state);
-    }
     TRY(load_json(path, "adapter_config.json", &config));
     for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
         json_t *value = json_object_get(config, keys[i]);
@@ -181,6 +174,23 @@ static enum status inspect_adapter(json_t *out, const char *path)
     return inspect_safetensors(out, file, false);
 }
 
+static enum status inspect_folder(const char *path, json_t **out)
+{
+    const bool adapter = has_file(path, "adapter_config.json");
+    const bool checkpoint = has_file(path, "trainer_state.json");
+    if (!adapter && !has_file(path, "config.json")) {
+        return FAIL(INPUT, "%s: holds neither adapter_config.json nor config.json", path);
+    }
+    *out = new_report(path, checkpoint ? "checkpoint" : adapter ? "adapter" : "model folder");
+    if (checkpoint) {
+        json_t *state;
+        TRY(load_json(path, "trainer_state.json", &state));
+        about_int(*out, "global_step", json_integer_value(json_object_get(state, "global_step")));
+        json_decref(state);
+    }
+    return adapter ? inspect_adapter(*out, path) : inspect_model_folder(*out, path);
+}
+
 static enum status inspect_path(const char *path, json_t **out)
 {
     struct stat info;
@@ -189,13 +199,7 @@ static enum status inspect_path(const char *path, json_t **out)
         return FAIL(INPUT, "%s: %s", path, strerror(errno));
     }
     if (S_ISDIR(info.st_mode)) {
-        const bool adapter = has_file(path, "adapter_config.json");
-        if (!adapter && !has_file(path, "config.json")) {
-            return FAIL(INPUT, "%s: holds neither adapter_config.json nor config.json", path);
-        }
-        const bool checkpoint = has_file(path, "trainer_state.json");
-        *out = new_report(path, checkpoint ? "checkpoint" : adapter ? "adapter" : "model folder");
-        return adapter ? inspect_adapter(*out, path) : inspect_model_folder(*out, path);
+        return inspect_folder(path, out);
     }
     FILE *in = fopen(path, "rb");
     const size_t n = in ? fread(magic, 1, sizeof magic, in) : 0;

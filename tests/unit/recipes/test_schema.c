@@ -280,8 +280,6 @@ static void defaults_follow_method_and_generation(void **state)
     assert_int_equal(recipe_open(&old, RECIPE_GRPO, NULL, 1, compat), STATUS_OK);
     assert_float_equal(sft.learning_rate, 2e-5, 0);
     assert_float_equal(grpo.learning_rate, 1e-6, 0);
-    assert_float_equal(sft.lora_dropout, 0.05, 0);
-    assert_float_equal(grpo.lora_dropout, 0, 0);
     assert_int_equal(grpo.loss_type, LOSS_DAPO);
     assert_float_equal(grpo.beta, 0, 0);
     assert_int_equal(old.loss_type, LOSS_BNPO);
