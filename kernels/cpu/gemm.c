@@ -101,11 +101,12 @@ static void decode_block(const struct item *it, int64_t begin, int64_t end, int6
     }
 }
 
-static void finish_rows(const struct item *it, int64_t strip, int64_t row, int64_t rows)
+/* Where rows of a strip go. */
+static struct gemm_finish finish_of(const struct item *it, int64_t strip, int64_t row, int64_t rows)
 {
     const struct product *p = it->p;
     const int64_t col = it->col + strip * p->t->nr;
-    const struct gemm_finish f = {
+    return (struct gemm_finish){
         .sum = it->sum + (strip * p->chunk + row) * p->t->nr,
         .y = p->y + (it->row + row) * p->ldy + col,
         .ldy = p->ldy,
@@ -115,34 +116,42 @@ static void finish_rows(const struct item *it, int64_t strip, int64_t row, int64
         .alpha = p->alpha,
         .accumulate = p->accumulate,
     };
-    p->t->finish(&f);
 }
 
-/* All rows of the item over [begin, end) of the reduction, which lies inside one block. */
-static void multiply_block(const struct item *it, int slice, int64_t begin, int64_t end, bool fresh,
-                           bool last)
+/* Part of one slice of the reduction, inside one block. */
+struct stretch {
+    int64_t slice;
+    int64_t begin;
+    int64_t end;
+    bool fresh; /* first of the slice */
+    bool last;  /* the sums are complete after it */
+};
+
+/* All rows of the item over one stretch of the reduction. */
+static void multiply_stretch(const struct item *it, const struct stretch *s)
 {
     const struct product *p = it->p;
     const struct gemm_tier *t = p->t;
     int64_t strip_floats;
     int64_t skip;
-    decode_block(it, begin, end, &strip_floats, &skip);
+    decode_block(it, s->begin, s->end, &strip_floats, &skip);
     for (int64_t strip = 0; strip * t->nr < it->cols; strip++) {
         for (int64_t row = 0; row < it->rows; row += t->mr) {
+            const int64_t rows = least(t->mr, it->rows - row);
+            const struct gemm_finish finish = finish_of(it, strip, row, rows);
             const struct gemm_tile tile = {
-                .rows = (int)least(t->mr, it->rows - row),
-                .fresh = fresh,
-                .units = ceil_div(end - begin, t->pair),
-                .a = p->a + (it->row + row) * p->a_row + begin / t->pair,
+                .rows = (int)rows,
+                .fresh = s->fresh,
+                .narrow = finish.cols <= t->nr / 2,
+                .units = ceil_div(s->end - s->begin, t->pair),
+                .a = p->a + (it->row + row) * p->a_row + s->begin / t->pair,
                 .a_row = p->a_row,
                 .a_step = 1,
                 .b = it->b + strip * strip_floats + skip * t->nr,
-                .sum = it->sum + slice * it->slice + (strip * p->chunk + row) * t->nr,
+                .sum = it->sum + s->slice * it->slice + (strip * p->chunk + row) * t->nr,
+                .last = s->last ? &finish : NULL,
             };
             t->tile(&tile);
-            if (last) {
-                finish_rows(it, strip, row, tile.rows);
-            }
         }
     }
 }
@@ -164,24 +173,23 @@ static void add_slices(const struct item *it)
 static void product_item(const struct item *it)
 {
     const struct product *p = it->p;
-    for (int64_t s = 0; s < p->slices; s++) {
-        const int64_t end = p->red * (s + 1) / p->slices;
-        int64_t begin = p->red * s / p->slices;
-        if (begin == end) {
-            for (int64_t i = 0; i < it->slice; i++) {
-                it->sum[s * it->slice + i] = 0.0f;
-            }
-        }
-        for (bool fresh = true; begin < end; fresh = false) {
-            const int64_t next = least(end, (begin / p->depth + 1) * p->depth);
-            multiply_block(it, (int)s, begin, next, fresh, p->slices == 1 && next == end);
-            begin = next;
+    for (int64_t i = 0; p->slices > 1 && i < p->slices * it->slice; i++) {
+        it->sum[i] = 0.0f; /* slices may be empty, tiles narrow */
+    }
+    for (int64_t i = 0; i < p->slices; i++) {
+        struct stretch s = {.slice = i, .begin = p->red * i / p->slices, .fresh = true};
+        const int64_t end = p->red * (i + 1) / p->slices;
+        for (; s.begin < end; s.begin = s.end, s.fresh = false) {
+            s.end = least(end, (s.begin / p->depth + 1) * p->depth);
+            s.last = p->slices == 1 && s.end == end;
+            multiply_stretch(it, &s);
         }
     }
     if (p->slices > 1) {
         add_slices(it);
         for (int64_t strip = 0; strip * p->t->nr < it->cols; strip++) {
-            finish_rows(it, strip, 0, it->rows);
+            const struct gemm_finish finish = finish_of(it, strip, 0, it->rows);
+            p->t->finish(&finish);
         }
     }
 }

@@ -76,8 +76,7 @@ static void add_blocks(const struct gradient *g, const struct patch *p, int64_t 
     const int64_t units = ceil_div(p->tokens, t->pair);
     const int64_t step = OPS_GRAD_BLOCK / t->pair;
     const int64_t column = p->k + strip * t->nr;
-    struct gemm_finish f = {
-        .sum = p->sum,
+    const struct gemm_finish last = {
         .y = g->a->dw + (p->n + i) * g->a->k + column,
         .ldy = g->a->k,
         .rows = rows,
@@ -89,15 +88,16 @@ static void add_blocks(const struct gradient *g, const struct patch *p, int64_t 
         const struct gemm_tile tile = {
             .rows = rows,
             .fresh = true,
+            .narrow = last.cols <= t->nr / 2,
             .units = least(step, units - u),
             .a = p->dy + (i / t->nr * units + u) * t->nr + i % t->nr,
             .a_row = 1,
             .a_step = t->nr,
             .b = p->x + (strip * units + u) * t->nr,
             .sum = p->sum,
+            .last = &last,
         };
         t->tile(&tile);
-        t->finish(&f);
     }
 }
 

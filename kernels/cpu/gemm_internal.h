@@ -22,21 +22,9 @@ enum {
     GEMM_SUPER = 256      /* same for the K-quants */
 };
 
-/* sum[i][0..nr) (+)= sum over units a[i * a_row + u * a_step] * b[u][0..nr), i < rows <= mr. */
-struct gemm_tile {
-    int rows;
-    bool fresh; /* start at +0 instead of `sum` */
-    int64_t units;
-    const float *a; /* floats, or pairs of bf16 */
-    int64_t a_row;
-    int64_t a_step;
-    const float *b; /* [units][nr] */
-    float *sum;     /* [rows][nr] */
-};
-
 /* y[i][0..cols) = fma(alpha, sum, y) or alpha * sum + bias, i < rows, cols <= nr. */
 struct gemm_finish {
-    const float *sum; /* [rows][nr] */
+    const float *sum; /* [rows][nr]; not read by a tile */
     float *y;         /* row stride ldy */
     int64_t ldy;
     int64_t rows;
@@ -44,6 +32,20 @@ struct gemm_finish {
     const float *bias; /* [cols] or NULL for zeros; not used when accumulating */
     float alpha;
     bool accumulate;
+};
+
+/* sum[i][0..nr) (+)= sum over units a[i * a_row + u * a_step] * b[u][0..nr), i < rows <= mr. */
+struct gemm_tile {
+    int rows;
+    bool fresh;  /* start at +0 instead of `sum` */
+    bool narrow; /* only the first nr / 2 columns */
+    int64_t units;
+    const float *a; /* floats, or pairs of bf16 */
+    int64_t a_row;
+    int64_t a_step;
+    const float *b; /* [units][nr] */
+    float *sum;     /* [rows][nr] */
+    const struct gemm_finish *last; /* not NULL: the sums are complete and go to its y instead */
 };
 
 /* Weight elements (row .. row + rows, col .. col + cols) to decode. `col` is a multiple of
@@ -64,8 +66,8 @@ struct gemm_tier {
     void (*tile)(const struct gemm_tile *t);
     void (*finish)(const struct gemm_finish *f);
     /* Reduction over the columns: dst[unit][nr], strip column = weight row, rows <= nr. Columns
-     * are written up to the next multiple of GEMM_GROUP; strip columns past `rows` are defined
-     * but meaningless. */
+     * are written up to the next multiple of GEMM_GROUP. Strip columns past `rows` hold nothing of
+     * use; for rows <= nr / 2 the upper half is not written (multiply it narrow). */
     void (*pack_rows)(const struct gemm_block *b);
     /* Reduction over the rows: dst[strip][unit][nr], strip column = weight column. Weight columns
      * past the row's end are zero, strips cover cols rounded up to GEMM_GROUP. */
