@@ -36,7 +36,8 @@ struct pass {
 };
 
 /* y[rows, out] = linear(x[rows, in]) with row strides ldx, ldy; `saved` is filled (from p->step)
- * when p->grad. Fails with MEMORY when an arena is full. */
+ * when p->grad. y NULL: only `saved` is wanted (recomputation). Fails with MEMORY when an arena is
+ * full, RECIPE on hooks that a linear does not know. */
 MUST_USE enum status linear_forward(const struct linear *l, const struct pass *p, const float *x,
                                     int64_t ldx, int64_t rows, float *y, int64_t ldy,
                                     struct linear_saved *saved);
