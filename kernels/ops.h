@@ -244,6 +244,7 @@ struct logit_args {
     float inv_temperature;
     float softcap; /* final_logit_softcapping, 0: none */
     struct logit_stats *stats; /* [rows] */
+    bool store; /* also write z over the logits, the very numbers of the statistics (sampler) */
 };
 
 /* In place: logits -> d loss / d logits, for

@@ -25,7 +25,7 @@ static float scaled_logit(float logit, float softcap, float inv_temperature)
     return logit * inv_temperature;
 }
 
-static void update_chunk(const struct logit_args *a, const float *logits, int64_t n, int64_t first,
+static void update_chunk(const struct logit_args *a, float *logits, int64_t n, int64_t first,
                          int32_t target, struct logit_stats *s)
 {
     float best = -INFINITY;
@@ -53,6 +53,7 @@ static void update_chunk(const struct logit_args *a, const float *logits, int64_
         const float e = expf(shifted);
         sum += e;
         dot = fmaf(e, shifted, dot);
+        logits[i] = a->store ? z : logits[i];
     }
     if (s->sum > 0.0f) { /* move the earlier chunks to the new maximum */
         const float shift = floored(s->max - max);
