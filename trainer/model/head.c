@@ -1,0 +1,273 @@
+/*
+ * The head: hidden states to log-probs, entropies, best ids and their gradient, in vocabulary chunks
+ * of OPS_HEAD_CHUNK rows that are never stored for all tokens. Rows are independent, so they go in
+ * tiles that bound the scratch; a row's numbers depend on the chunks alone. The sampler's logits are
+ * the same products and the same statistics.
+ */
+#include <inttypes.h>
+#include <math.h>
+#include <string.h>
+
+#include "trainer/model/model_internal.h"
+
+enum { HEAD_TILE = 256 }; /* rows; a multiple of OPS_GRAD_BLOCK */
+
+/* Shape of one chunk of the logits. */
+struct chunk {
+    int64_t first; /* vocabulary row */
+    int64_t n;
+};
+
+static struct chunk chunk_at(const struct model *m, int64_t first)
+{
+    const int64_t left = m->config.vocab - first;
+    return (struct chunk){first, left < OPS_HEAD_CHUNK ? left : OPS_HEAD_CHUNK};
+}
+
+static enum status check_head_hooks(const struct model *m, const struct pass *p)
+{
+    for (const struct hook *h = p->hooks ? m->head.hooks : NULL; h; h = h->next) {
+        if (h->kind != HOOK_FULL) {
+            return FAIL(RECIPE, "%s: adapters on the head are not supported; take it out of the "
+                                "target modules", m->head.name);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status check_targets(const struct model *m, const int32_t *targets, int64_t n)
+{
+    for (int64_t i = 0; targets && i < n; i++) {
+        if (targets[i] < -1 || targets[i] >= m->config.vocab) {
+            return FAIL(INPUT, "token %" PRId32 " is outside the model's vocabulary of %" PRId64
+                               "; tokenizer and model don't fit", targets[i], m->config.vocab);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* logits[rows, chunk] = hidden W[chunk]^T. */
+static void chunk_logits(const struct model *m, const struct pass *p, const float *hidden,
+                         int64_t rows, struct chunk c, float *logits, int64_t ld)
+{
+    const struct gemm_args a = {
+        .x = hidden,
+        .ldx = m->config.hidden,
+        .m = rows,
+        .w = &m->head.w,
+        .first_row = c.first,
+        .n = c.n,
+        .y = logits,
+        .ldy = ld,
+        .bias = m->head.bias ? m->head.bias + c.first : NULL,
+        .alpha = 1.0f,
+    };
+    p->ops->ops->gemm(p->ops, &a);
+}
+
+static struct logit_args stats_args(const struct model *m, float temperature)
+{
+    return (struct logit_args){
+        .inv_temperature = 1.0f / temperature,
+        .softcap = m->config.final_softcap,
+    };
+}
+
+static void init_stats(struct logit_stats *stats, int64_t n)
+{
+    for (int64_t i = 0; stats && i < n; i++) {
+        stats[i] = (struct logit_stats)LOGIT_STATS_INIT;
+    }
+}
+
+/* Statistics of finished rows to the arrays that are wanted. */
+static void put_results(const struct logit_stats *stats, int64_t first, int64_t rows,
+                        const int32_t *targets, const struct head_result *out)
+{
+    for (int64_t i = 0; i < rows; i++) {
+        const float lse = logit_stats_lse(&stats[i]);
+        const bool aimed = targets && targets[first + i] >= 0;
+        if (out->logp) {
+            out->logp[first + i] = aimed ? stats[i].target - lse : 0.0f;
+        }
+        if (out->entropy) {
+            out->entropy[first + i] = logit_stats_entropy(&stats[i]);
+        }
+        if (out->lse) {
+            out->lse[first + i] = lse;
+        }
+        if (out->best) {
+            out->best[first + i] = stats[i].best_id;
+        }
+    }
+}
+
+enum status model_head(const struct model *m, const struct pass *p, const float *hidden,
+                       int64_t n_out, const int32_t *targets, float temperature,
+                       const struct head_result *out)
+{
+    const size_t mark = arena_mark(p->scratch);
+    const int64_t tile = n_out < HEAD_TILE ? n_out : HEAD_TILE;
+    const int64_t width = chunk_at(m, 0).n;
+    float *logits;
+    struct logit_stats *stats;
+    TRY(check_head_hooks(m, p));
+    TRY(check_targets(m, pass_plans(p) ? NULL : targets, n_out));
+    TRY(alloc_rows(p->scratch, tile, width, &logits));
+    TRY(arena_alloc(p->scratch, (size_t)tile, sizeof *stats, &stats));
+    for (int64_t first = 0; !pass_plans(p) && first < n_out; first += tile) {
+        const int64_t rows = n_out - first < tile ? n_out - first : tile;
+        struct logit_args a = stats_args(m, temperature);
+        init_stats(stats, rows);
+        for (int64_t v = 0; v < m->config.vocab; v += OPS_HEAD_CHUNK) {
+            const struct chunk c = chunk_at(m, v);
+            chunk_logits(m, p, hidden + first * m->config.hidden, rows, c, logits, c.n);
+            a.logits = logits;
+            a.ld = c.n;
+            a.rows = rows;
+            a.n = c.n;
+            a.first = v;
+            a.targets = targets ? targets + first : NULL;
+            a.stats = stats;
+            p->ops->ops->logit_stats(p->ops, &a);
+        }
+        TRY(p->ops->ops->sync(p->ops));
+        put_results(stats, first, rows, targets, out);
+    }
+    arena_rewind(p->scratch, mark);
+    return STATUS_OK;
+}
+
+enum status model_logits(const struct model *m, const struct pass *p, const float *hidden,
+                         int64_t n_out, float temperature, float *logits,
+                         struct logit_stats *stats)
+{
+    TRY(check_head_hooks(m, p));
+    init_stats(stats, n_out);
+    for (int64_t v = 0; v < m->config.vocab; v += OPS_HEAD_CHUNK) {
+        const struct chunk c = chunk_at(m, v);
+        struct logit_args a = stats_args(m, temperature);
+        chunk_logits(m, p, hidden, n_out, c, logits + v, m->config.vocab);
+        a.logits = logits + v;
+        a.ld = m->config.vocab;
+        a.rows = n_out;
+        a.n = c.n;
+        a.first = v;
+        a.stats = stats;
+        a.store = true;
+        p->ops->ops->logit_stats(p->ops, &a);
+    }
+    return p->ops->ops->sync(p->ops);
+}
+
+/* One tile of rows in the head's backward. */
+struct tile {
+    int64_t first;
+    int64_t rows;
+    int64_t units;
+    int64_t *unit_begin; /* [units + 1] rows of the tile where a unit, or a rest of one, starts */
+};
+
+/* Ends a tile that begins at `first`: at most HEAD_TILE rows, and a unit is only cut where one of
+ * its 32-token blocks ends, so tiles do not show in the weight gradient. */
+static int64_t tile_end(const int64_t *unit_begin, int64_t units, int64_t first, int64_t n_out)
+{
+    const int64_t end = first + HEAD_TILE;
+    if (end >= n_out) {
+        return n_out;
+    }
+    for (int64_t u = 0; u < units; u++) {
+        if (unit_begin[u] < end && end < unit_begin[u + 1]) {
+            return unit_begin[u] + (end - unit_begin[u]) / OPS_GRAD_BLOCK * OPS_GRAD_BLOCK;
+        }
+    }
+    return end;
+}
+
+static void tile_units(const int64_t *unit_begin, int64_t units, struct tile *t)
+{
+    const int64_t end = t->first + t->rows;
+    t->units = 0;
+    t->unit_begin[0] = 0;
+    for (int64_t u = 0; u < units; u++) {
+        const int64_t stop = unit_begin[u + 1] < end ? unit_begin[u + 1] : end;
+        if (stop - t->first > t->unit_begin[t->units]) {
+            t->unit_begin[++t->units] = stop - t->first;
+        }
+    }
+}
+
+/* Gradient of one chunk of one tile: logits again, their gradient in place, then both products. */
+static void chunk_backward(const struct block_run *r, const struct model_backward_args *a,
+                           const struct tile *t, struct chunk c, float *logits, float *dhidden)
+{
+    const struct model *m = r->m;
+    const struct pass *p = r->p;
+    const int64_t hidden = m->config.hidden;
+    const float *x = a->hidden + t->first * hidden;
+    chunk_logits(m, p, x, t->rows, c, logits, c.n);
+    const struct logit_grad_args grad = {
+        .logits = logits,
+        .ld = c.n,
+        .rows = t->rows,
+        .n = c.n,
+        .first = c.first,
+        .targets = a->batch->targets + t->first,
+        .inv_temperature = 1.0f / a->temperature,
+        .softcap = m->config.final_softcap,
+        .lse = a->head->lse + t->first,
+        .entropy = a->head->entropy ? a->head->entropy + t->first : NULL,
+        .dlogp = a->dlogp + t->first,
+        .dentropy = a->dentropy ? a->dentropy + t->first : NULL,
+    };
+    p->ops->ops->logit_grad(p->ops, &grad);
+    if (dhidden) {
+        const struct gemm_dx_args dx = {.dy = logits,
+                                        .ldy = c.n,
+                                        .m = t->rows,
+                                        .w = &m->head.w,
+                                        .first_row = c.first,
+                                        .n = c.n,
+                                        .dx = dhidden + t->first * hidden,
+                                        .ldx = hidden,
+                                        .alpha = 1.0f,
+                                        .accumulate = c.first > 0};
+        p->ops->ops->gemm_dx(p->ops, &dx);
+    }
+    if (p->hooks && m->head.hooks) {
+        const struct hook *h = m->head.hooks;
+        const struct gemm_dw_args dw = {.dy = logits,
+                                        .ldy = c.n,
+                                        .x = x,
+                                        .ldx = hidden,
+                                        .n = c.n,
+                                        .k = hidden,
+                                        .dw = param_grad(h->params, h->weight) + c.first * hidden,
+                                        .alpha = 1.0f,
+                                        .unit_begin = t->unit_begin,
+                                        .units = t->units};
+        p->ops->ops->gemm_dw(p->ops, &dw);
+    }
+}
+
+enum status head_backward(const struct block_run *r, const struct model_backward_args *a,
+                          float *dhidden)
+{
+    const struct pass *p = r->p;
+    const int64_t n_out = r->b->n_out;
+    const size_t mark = arena_mark(p->scratch);
+    struct tile t = {0};
+    float *logits;
+    TRY(alloc_rows(p->scratch, n_out < HEAD_TILE ? n_out : HEAD_TILE, chunk_at(r->m, 0).n,
+                   &logits));
+    TRY(arena_alloc(p->scratch, (size_t)p->units + 1, sizeof *t.unit_begin, &t.unit_begin));
+    for (; !pass_plans(p) && t.first < n_out; t.first += t.rows) {
+        t.rows = tile_end(r->out_unit_begin, p->units, t.first, n_out) - t.first;
+        tile_units(r->out_unit_begin, p->units, &t);
+        for (int64_t v = 0; v < r->m->config.vocab; v += OPS_HEAD_CHUNK) {
+            chunk_backward(r, a, &t, chunk_at(r->m, v), logits, dhidden);
+        }
+    }
+    arena_rewind(p->scratch, mark);
+    return STATUS_OK;
+}
