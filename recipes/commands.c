@@ -1,7 +1,20 @@
 /* The command table. A new command is a function and a row; a stage's row is added with its file. */
 #include "recipes/commands.h"
 
+#include "recipes/stages.h"
+
 static const struct command COMMANDS[] = {
+    {"sft", "supervised fine-tuning", "RECIPE.yaml [key=value ...]", "model", RECIPE_SFT, 0,
+     stage_sft,
+     "Start it alone or under mpirun; the result is the same on any number of ranks up to shards.\n"
+     "A run that was stopped goes on when the same command is given again."},
+    {"grpo", "reasoning RL with group-relative advantages", "RECIPE.yaml [key=value ...]", "model",
+     RECIPE_GRPO, 0, stage_grpo,
+     "Start it alone or under mpirun; the result is the same on any number of ranks up to shards.\n"
+     "A run that was stopped goes on when the same command is given again."},
+    {"eval", "accuracy on held-out problems", "RECIPE.yaml [key=value ...] [--json]", "model json",
+     RECIPE_EVAL, 0, stage_eval,
+     "With adapter_name_or_path it measures the bare base (before) and the adapter (after)."},
     {"tokenize", "text to ids and back", "--model M [--input ROWS.jsonl] [--output OUT.jsonl]",
      "model tokenizer input output limit no-specials skip-specials", 0, 0, cmd_tokenize,
      "Rows {\"text\": \"..\"} become {\"ids\": [..], \"text\": \"..\"}, where text is decoded from\n"
@@ -9,8 +22,8 @@ static const struct command COMMANDS[] = {
     {"template", "messages to prompt", "--model M [--input ROWS.jsonl] [--output OUT.jsonl]",
      "model tokenizer template input output limit", 0, 0, cmd_template,
      "Rows {\"messages\": [..]} become {\"prompt\": \"..\"}. A row may also hold tools, documents,\n"
-     "kwargs (or chat_template_kwargs), add_generation_prompt (default true), now (Unix seconds)\n"
-     "and template (Jinja text)."},
+     "kwargs (or chat_template_kwargs), add_generation_prompt (default true; false with\n"
+     "continue_final_message), now (Unix seconds or 2025-03-14T15:09:26) and template (Jinja text)."},
     {"score", "log-probabilities of given tokens",
      "--model M [--adapter A] [--compute float32] --input ROWS.jsonl --output OUT.jsonl",
      "model adapter tokenizer compute input output limit threads context tokens", 0, 0, cmd_score,

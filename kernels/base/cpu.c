@@ -2,6 +2,7 @@
 #include "kernels/base/cpu.h"
 
 #include <cpuid.h>
+#include <sched.h>
 #include <string.h>
 
 static const char *const NAMES[TIER_COUNT] = {"ref", "avx2", "avx512", "amx"};
@@ -62,6 +63,17 @@ enum status cpu_choose_tier(enum cpu_tier limit, enum cpu_tier *out)
         }
     }
     return FAIL(USAGE, "GRAFT_ISA=%s: use ref, avx2, avx512 or amx", forced);
+}
+
+int cpu_allowed(void)
+{
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    if (sched_getaffinity(0, sizeof set, &set) != 0) {
+        return 1;
+    }
+    const int n = CPU_COUNT(&set);
+    return n > 0 ? n : 1;
 }
 
 const char *cpu_tier_name(enum cpu_tier tier)

@@ -16,5 +16,8 @@ int cpu_has_avx512_bf16(void);
  * (`limit`). Fails with DEVICE when the machine lacks the forced tier and USAGE on another word. */
 MUST_USE enum status cpu_choose_tier(enum cpu_tier limit, enum cpu_tier *out);
 
+/* CPUs this process may run on (its affinity mask), at least 1. */
+int cpu_allowed(void);
+
 /* "ref", "avx2", "avx512", "amx". */
 const char *cpu_tier_name(enum cpu_tier tier);

@@ -1,6 +1,8 @@
 /* Pthread pool with a static split; workers spin briefly, then sleep. See parallel.h. */
 #include "kernels/base/parallel.h"
 
+#include "kernels/base/cpu.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -78,22 +80,11 @@ static void start_round(struct pool *p)
     (void)pthread_mutex_unlock(&p->lock);
 }
 
-static int allowed_cpus(void)
-{
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        return 1;
-    }
-    const int n = CPU_COUNT(&set);
-    return n > 0 ? n : 1;
-}
-
 enum status pool_open(struct pool **out, int threads)
 {
     *out = NULL;
     if (threads == 0) {
-        threads = allowed_cpus();
+        threads = cpu_allowed();
     }
     if (threads < 1 || threads > MAX_THREADS) {
         return FAIL(USAGE, "threads: %d is not in 1..%d", threads, MAX_THREADS);

@@ -125,7 +125,9 @@ enum status checkpoint_save(const char *output_dir, const struct param_set *para
     if (status != STATUS_OK) {
         char message[1024];
         (void)snprintf(message, sizeof message, "%s", status_message());
-        (void)file_remove_folder(temporary);
+        if (file_remove_folder(temporary) != STATUS_OK) {
+            status_clear(); /* the first failure is the one to tell */
+        }
         return status_fail(status, __FILE__, __LINE__,
                            "checkpoint at step %lld: %s; earlier checkpoints are intact",
                            (long long)state->step, message);

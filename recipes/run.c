@@ -1,0 +1,357 @@
+/* Setup shared by the stages; see run.h. */
+#include "recipes/run.h"
+
+#include <string.h>
+#include <sys/stat.h>
+
+#include "recipes/build.h"
+#include "recipes/session.h"
+#include "trainer/format/file.h"
+#include "trainer/report/report.h"
+
+enum { PATH_CAP = 4096, TEMPLATE_CAP = 4 << 20 };
+
+static enum status open_backend(struct run *r)
+{
+    const struct recipe *c = &r->recipe;
+    int64_t threads = c->threads;
+    if (threads == 0 && r->comm.local_size > 1) { /* ranks of a node share its cores */
+        const int64_t cores = cpu_allowed();
+        threads = cores / r->comm.local_size > 0 ? cores / r->comm.local_size : 1;
+    }
+    const struct ops_options options = {
+        .threads = (int)threads,
+        .compute = (enum compute)c->compute,
+        .k_slices = (int)c->k_slices,
+    };
+    TRY(ops_context_open(&r->ops, &options));
+    r->ops_open = true;
+    return STATUS_OK;
+}
+
+static enum status open_model(struct run *r, const char *path)
+{
+    const struct recipe *c = &r->recipe;
+    const struct model_options options = {
+        .context = c->max_model_length,
+        .quantize = (enum quantize)c->quantize,
+    };
+    if (c->init_from_config) {
+        return model_open_random(&r->model, c->init_from_config, (uint64_t)c->seed, &options);
+    }
+    if (!path) {
+        return FAIL(RECIPE, "model_name_or_path is missing: a GGUF file or a model folder");
+    }
+    return model_open(&r->model, path, &options);
+}
+
+/* Folder of a file's path. */
+static void folder_of(const char *path, char out[PATH_CAP])
+{
+    (void)snprintf(out, PATH_CAP, "%s", path);
+    char *slash = strrchr(out, '/');
+    if (slash) {
+        *slash = '\0';
+    } else {
+        (void)snprintf(out, PATH_CAP, ".");
+    }
+}
+
+static enum status open_tokenizer(struct run *r, const char *path)
+{
+    const struct recipe *c = &r->recipe;
+    char folder[PATH_CAP];
+    if (c->tokenizer_name_or_path) {
+        path = c->tokenizer_name_or_path;
+    } else if (c->init_from_config) {
+        folder_of(c->init_from_config, folder);
+        path = folder;
+    }
+    return session_open_tokenizer(&r->tokenizer, path);
+}
+
+/* The recipe's template: Jinja text, or a file that holds it. */
+static enum status open_template(struct run *r)
+{
+    const char *source = r->recipe.chat_template ? r->recipe.chat_template
+                                                 : tokenizer_chat_template(r->tokenizer);
+    if (!source) {
+        return STATUS_OK;
+    }
+    struct stat info;
+    if (!r->recipe.chat_template || strchr(source, '{') || stat(source, &info) != 0) {
+        return chat_template_open(&r->chat, source);
+    }
+    struct file_map m;
+    TRY(file_map_open(&m, source));
+    char *text = m.size < TEMPLATE_CAP ? strndup(m.data ? m.data : "", m.size) : NULL;
+    file_map_close(&m);
+    const enum status status =
+        text ? chat_template_open(&r->chat, text)
+             : FAIL(RECIPE, "chat_template: %s is larger than 4 MiB", source);
+    free(text);
+    return status;
+}
+
+static enum status collect_stops(struct run *r)
+{
+    int64_t count = 0;
+    const int32_t *ids = tokenizer_stop_ids(r->tokenizer, &count);
+    for (int64_t i = 0; i < count && r->stop_count < 60; i++) {
+        r->stops[r->stop_count++] = ids[i];
+    }
+    for (int i = 0; i < r->model->config.stop_count && r->stop_count < 62; i++) {
+        r->stops[r->stop_count++] = r->model->config.stops[i];
+    }
+    if (r->recipe.eos_token) {
+        const int32_t id = tokenizer_find(r->tokenizer, r->recipe.eos_token);
+        if (id < 0) {
+            return FAIL(RECIPE, "eos_token: '%s' is no token of this tokenizer",
+                        r->recipe.eos_token);
+        }
+        r->stops[r->stop_count++] = id;
+    }
+    return STATUS_OK;
+}
+
+static enum status open_parts(struct run *r, const char *model_path)
+{
+    TRY(open_backend(r));
+    TRY(open_model(r, model_path));
+    TRY(open_tokenizer(r, model_path));
+    TRY(open_template(r));
+    TRY(collect_stops(r));
+    if (tokenizer_vocab_size(r->tokenizer) > r->model->config.vocab) {
+        return FAIL(INPUT, "the tokenizer has %d tokens, the model's vocabulary %lld",
+                    tokenizer_vocab_size(r->tokenizer), (long long)r->model->config.vocab);
+    }
+    r->format = (struct prompt_format){
+        .tokenizer = r->tokenizer,
+        .chat = r->chat,
+        .system_prompt = r->recipe.system_prompt,
+        .template_kwargs = r->recipe.chat_template_kwargs,
+    };
+    return STATUS_OK;
+}
+
+enum status run_open(struct run *r, const struct command_args *args, enum recipe_method method)
+{
+    *r = (struct run){0};
+    param_set_open(&r->params);
+    TRY(command_open_recipe(args, method, &r->recipe));
+    TRY(comm_open(&r->comm));
+    r->comm_open = true;
+    TRY(recipe_resolve(&r->recipe, r->comm.size));
+    const char *path = args->model ? args->model : r->recipe.model_name_or_path;
+    return comm_agree(&r->comm, open_parts(r, path));
+}
+
+/* Replaces {prompt} in the recipe's prompt_template. */
+static json_t *apply_template(const char *pattern, const char *prompt)
+{
+    const char *at = strstr(pattern, "{prompt}");
+    if (!at) {
+        return json_string(pattern);
+    }
+    const size_t size = strlen(pattern) + strlen(prompt) + 1;
+    char *text = malloc(size);
+    if (!text) {
+        return NULL;
+    }
+    (void)snprintf(text, size, "%.*s%s%s", (int)(at - pattern), pattern, prompt, at + 8);
+    json_t *out = json_string(text);
+    free(text);
+    return out;
+}
+
+static json_t *as_message(const char *role, json_t *text)
+{
+    return json_pack("[{s:s, s:o}]", "role", role, "content", text);
+}
+
+json_t *run_row(void *data, int64_t i)
+{
+    const struct run_data *d = data;
+    const struct recipe *c = d->recipe;
+    json_t *row = dataset_row(d->set, i);
+    json_t *prompt = json_object_get(row, c->dataset_prompt_column);
+    json_t *solution = json_object_get(row, c->dataset_solution_column);
+    const bool sft = c->method == RECIPE_SFT;
+    if (!row) {
+        return NULL;
+    }
+    json_t *made = json_copy(row);
+    json_decref(row);
+    if (solution && !json_object_get(made, "solution")) {
+        (void)json_object_set(made, "solution", solution);
+    }
+    if (sft && prompt && json_is_string(solution) && !json_object_get(made, "completion")) {
+        (void)json_object_set_new(made, "completion",
+                                  d->conversation ? as_message("assistant", json_incref(solution))
+                                                  : json_incref(solution));
+    }
+    if (json_is_string(prompt)) {
+        json_t *text = c->prompt_template
+                           ? apply_template(c->prompt_template, json_string_value(prompt))
+                           : json_incref(prompt);
+        (void)json_object_set_new(made, "prompt", d->conversation ? as_message("user", text) : text);
+    } else if (prompt) {
+        (void)json_object_set(made, "prompt", prompt);
+    }
+    return made;
+}
+
+static enum status open_sums(struct run *r)
+{
+    struct sums_config config;
+    json_t *train;
+    json_t *held_out;
+    recipe_sums(&r->recipe, r->chat != NULL, &config);
+    TRY(sums_rows(&config, &train, &held_out));
+    enum status status = dataset_from_rows(&r->train.set, "sums", train);
+    if (status == STATUS_OK && json_array_size(held_out) > 0) {
+        return dataset_from_rows(&r->test.set, "sums (held out)", held_out);
+    }
+    json_decref(held_out);
+    return status;
+}
+
+static enum status open_files(struct run *r)
+{
+    const struct recipe *c = &r->recipe;
+    const bool chat = r->chat != NULL;
+    const bool renamed = recipe_given(c, "dataset_prompt_column") || c->prompt_template;
+    r->train.conversation = chat && renamed;
+    r->test.conversation = chat && renamed;
+    TRY(dataset_open(&r->train.set, c->dataset_name, c->dataset_config, c->dataset_train_split));
+    struct stat info;
+    if (stat(c->dataset_name, &info) == 0 && !S_ISDIR(info.st_mode)
+        && !recipe_given(c, "dataset_test_split")) {
+        return STATUS_OK; /* one file: no held-out rows */
+    }
+    if (dataset_open(&r->test.set, c->dataset_name, c->dataset_config, c->dataset_test_split)
+        != STATUS_OK) {
+        status_clear(); /* a dataset without a test split trains without evaluation */
+        r->test.set = NULL;
+    }
+    return STATUS_OK;
+}
+
+enum status run_open_data(struct run *r)
+{
+    r->train.recipe = &r->recipe;
+    r->test.recipe = &r->recipe;
+    if (!r->recipe.dataset_name) {
+        return FAIL(RECIPE, "dataset_name is missing: a JSONL file, a folder, or sums");
+    }
+    return comm_agree(&r->comm, strcmp(r->recipe.dataset_name, "sums") == 0 ? open_sums(r)
+                                                                            : open_files(r));
+}
+
+static enum status attach_adapter(struct run *r, int moments)
+{
+    const char *start = r->recipe.adapter_name_or_path;
+    struct adapter_config config = {0};
+    TRY(start ? adapter_read_config(&config, start) : recipe_adapter(&r->recipe, &config));
+    const enum status status = adapter_attach(&r->adapter, r->model, &r->params, &config);
+    adapter_config_close(&config);
+    TRY(status);
+    TRY(param_set_seal(&r->params, moments));
+    if (start) {
+        return adapter_load(r->adapter, start);
+    }
+    adapter_initialize(r->adapter, (uint64_t)r->recipe.seed);
+    return STATUS_OK;
+}
+
+static enum status attach_full(struct run *r, int moments)
+{
+    TRY(model_full_attach(r->model, &r->params));
+    TRY(param_set_seal(&r->params, moments));
+    return model_full_bind(r->model, &r->params);
+}
+
+enum status run_attach(struct run *r, int moments)
+{
+    const bool adapter = r->recipe.use_peft || r->recipe.adapter_name_or_path;
+    return comm_agree(&r->comm, adapter ? attach_adapter(r, moments) : attach_full(r, moments));
+}
+
+int64_t run_max_steps(const struct recipe *recipe, int64_t steps_per_epoch)
+{
+    return recipe->max_steps > 0
+               ? recipe->max_steps
+               : (int64_t)ceil(recipe->num_train_epochs * (double)steps_per_epoch);
+}
+
+enum status run_evaluate(struct run *r, const char *label, bool hooks, struct eval_result *out)
+{
+    const struct recipe *c = &r->recipe;
+    if (!r->test.set) {
+        return FAIL(RECIPE, "evaluation needs held-out rows: a test split, or data_holdout with sums");
+    }
+    const int64_t rows = dataset_count(r->test.set);
+    const struct eval_config config = {
+        .rows = c->eval_samples > 0 && c->eval_samples < rows ? c->eval_samples : rows,
+        .samples = c->eval_num_generations,
+        .sample =
+            {
+                .temperature = c->eval_temperature,
+                .top_p = c->eval_top_p,
+                .top_k = c->eval_top_k,
+                .max_new_tokens = c->eval_max_new_tokens > 0 ? c->eval_max_new_tokens
+                                                             : c->max_completion_length,
+                .stops = r->stops,
+                .stop_count = r->stop_count,
+                .seed = (uint64_t)c->seed,
+            },
+        .limits = {.max_rows = c->rollout_rows, .cache_pages = c->rollout_pages},
+        .hooks = hooks,
+        .samples_file = c->output_dir ? "eval_samples.jsonl" : NULL,
+        .output_dir = c->output_dir,
+        .label = label,
+    };
+    const struct eval_env env = {
+        .model = r->model,
+        .ops = &r->ops,
+        .comm = &r->comm,
+        .format = r->format,
+        .row = run_row,
+        .row_ctx = &r->test,
+        .where = dataset_name(r->test.set),
+    };
+    return eval_accuracy(&config, &env, out);
+}
+
+void run_close(struct run *r)
+{
+    adapter_close(r->adapter);
+    param_set_close(&r->params);
+    chat_template_close(r->chat);
+    tokenizer_close(r->tokenizer);
+    dataset_close(r->train.set);
+    dataset_close(r->test.set);
+    model_close(r->model);
+    if (r->ops_open) {
+        ops_context_close(&r->ops);
+    }
+    free(r->recipe_text);
+    if (r->comm_open) {
+        comm_close(&r->comm);
+    }
+    recipe_close(&r->recipe);
+}
+
+enum status stage_end(struct run *r, enum status status)
+{
+    if (status == STATUS_OK || !r->comm_open || r->comm.size == 1) {
+        run_close(r);
+        return status;
+    }
+    /* Failures that all ranks agreed on end in order; the rank that failed says why. */
+    if (status != STATUS_REMOTE) {
+        report_note("graft: %s", status_message());
+    }
+    (void)fflush(NULL);
+    comm_abort(&r->comm, status_exit_code(status));
+}

@@ -1,0 +1,79 @@
+/*
+ * What every stage opens: ranks, backend, model, tokenizer, template, data, trainable parameters. A
+ * stage reads setup, train, cleanup; this is the setup.
+ */
+#pragma once
+
+#include "adapters/adapter.h"
+#include "eval/run.h"
+#include "recipes/cli.h"
+#include "trainer/data/dataset.h"
+#include "trainer/data/prompt.h"
+#include "trainer/train.h"
+
+/* A dataset as the recipe names its columns: rows come with "prompt", "solution" and "completion". */
+struct run_data {
+    struct dataset *set;
+    const struct recipe *recipe;
+    bool conversation; /* text prompts become a user's message (Open-R1), for models with a template */
+};
+
+struct run {
+    struct recipe recipe;
+    struct comm comm;
+    bool comm_open;
+    struct ops_context ops;
+    bool ops_open;
+    struct model *model;
+    struct tokenizer *tokenizer;
+    struct chat_template *chat;
+    struct prompt_format format;
+    struct run_data train;
+    struct run_data test;  /* set NULL: the recipe has no held-out rows */
+    struct param_set params;
+    struct adapter *adapter; /* NULL: full training */
+    int32_t stops[64];
+    int64_t stop_count;
+    char *recipe_text;
+    char recipe_hash[65];
+};
+
+/* Opens ranks and recipe (resolved), backend, model and tokenizer. `args->model` overrides the
+ * recipe's model. Close with run_close, also after a failure. */
+MUST_USE enum status run_open(struct run *r, const struct command_args *args,
+                              enum recipe_method method);
+
+/* Opens the train split and, when there is one, the test split. Fails with RECIPE or INPUT. */
+MUST_USE enum status run_open_data(struct run *r);
+
+/* Attaches what is trained: a new adapter, adapter_name_or_path, or all weights; seals and
+ * initialises the parameters. `moments`: arrays the optimizer needs (evaluation: 0). */
+MUST_USE enum status run_attach(struct run *r, int moments);
+
+/* Row `i` of a run_data (new reference) in the columns above; NULL with a message. For row_fn. */
+json_t *run_row(void *data, int64_t i);
+
+/* Writes the adapter, or the full model, with its model card: train_export_fn over a struct run. */
+MUST_USE enum status run_export(void *run, const char *folder);
+
+/* Refuses to resume another recipe (names the keys that differ) and takes world_size from the
+ * checkpoint. Call before run_train. */
+MUST_USE enum status run_check_resume(struct run *r);
+
+/* Runs the method over the loop. */
+MUST_USE enum status run_train(struct run *r, const struct train_config *config,
+                               const struct train_method *method, struct train_result *out);
+
+/* Accuracy on the test split (collective); `label` names it in eval_samples.jsonl. hooks: adapters
+ * on. */
+MUST_USE enum status run_evaluate(struct run *r, const char *label, bool hooks,
+                                  struct eval_result *out);
+
+/* Steps of the whole run: max_steps, or epochs x steps_per_epoch. */
+int64_t run_max_steps(const struct recipe *recipe, int64_t steps_per_epoch);
+
+void run_close(struct run *r);
+
+/* Ends a stage: closes everything and returns `status`. After a failure under MPI the message is
+ * printed and all ranks are stopped with its exit code, so that none waits for ever. */
+enum status stage_end(struct run *r, enum status status);

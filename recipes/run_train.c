@@ -1,0 +1,136 @@
+/* Training over the loop: resume checks, exports, model card; see run.h. */
+#include <string.h>
+
+#include "recipes/build.h"
+#include "recipes/run.h"
+#include "trainer/format/file.h"
+#include "trainer/model/save.h"
+#include "trainer/report/report.h"
+#include "trainer/store/checkpoint.h"
+
+enum { PATH_CAP = 4096, CARD_CAP = 4096 };
+
+/* README.md of an adapter folder, with the front matter the Hub reads. */
+static enum status write_card(const struct run *r, const char *folder)
+{
+    char path[PATH_CAP];
+    char text[CARD_CAP];
+    const char *base = r->recipe.model_name_or_path ? r->recipe.model_name_or_path : "";
+    const char *slash = strrchr(base, '/');
+    const char *name = slash ? slash + 1 : base; /* never a local path (formats.md 8) */
+    const char *method = r->recipe.method == RECIPE_GRPO ? "grpo" : "sft";
+    const int n = snprintf(
+        text, sizeof text,
+        "---\nbase_model: %s\nlibrary_name: %s\npipeline_tag: text-generation\ntags:\n- %s\n- %s\n"
+        "- transformers\n---\n\n# %s of %s\n\nTrained with Graft %s by `%s` on %s. The recipe is in "
+        "`recipe.yaml` of the run directory.\n",
+        name, r->adapter ? "peft" : "transformers", method, r->adapter ? "lora" : "full",
+        r->adapter ? "LoRA adapter" : "Fine-tune", name, GRAFT_VERSION, method,
+        r->recipe.dataset_name ? r->recipe.dataset_name : "(no dataset)");
+    if (n < 0 || n >= CARD_CAP) {
+        return FAIL(IO, "%s: the model card is too long", folder);
+    }
+    (void)snprintf(path, sizeof path, "%s/README.md", folder);
+    return file_write_atomic(path, text, (size_t)n);
+}
+
+enum status run_export(void *run, const char *folder)
+{
+    const struct run *r = run;
+    TRY(file_mkdirs(folder));
+    if (r->adapter) {
+        TRY(adapter_save(r->adapter, folder));
+    } else {
+        const struct model_folder_options options = {.dtype = DTYPE_F32};
+        TRY(model_save_folder(r->model, folder, &options));
+    }
+    return write_card(r, folder);
+}
+
+/* Newest checkpoint's recipe against this one; world_size comes from the checkpoint. */
+static enum status check_on_rank0(struct run *r, int64_t *world)
+{
+    int64_t step;
+    char *skipped;
+    struct checkpoint_state state;
+    struct recipe saved = {0};
+    char *differs = NULL;
+    TRY(checkpoint_latest(r->recipe.output_dir, &step, &skipped));
+    free(skipped);
+    if (step < 0) {
+        return STATUS_OK;
+    }
+    TRY(checkpoint_peek(r->recipe.output_dir, step, &state));
+    *world = json_integer_value(json_object_get(state.method_state, "world_size"));
+    enum status status =
+        recipe_open_text(&saved, r->recipe.method, "recipe.yaml of the checkpoint", state.recipe);
+    checkpoint_state_close(&state);
+    if (status == STATUS_OK) {
+        status = recipe_resolve(&saved, (int)*world);
+    }
+    if (status == STATUS_OK && !recipe_given(&r->recipe, "world_size") && *world > 0) {
+        r->recipe.world_size = *world;
+    }
+    if (status == STATUS_OK) {
+        status = recipe_diff(&r->recipe, &saved, &differs);
+    }
+    if (status == STATUS_OK && differs) {
+        status = FAIL(RECIPE,
+                      "%s holds a run of another recipe: %s differ; use another output_dir, or "
+                      "resume=never to start over",
+                      r->recipe.output_dir, differs);
+    }
+    free(differs);
+    recipe_close(&saved);
+    return status;
+}
+
+enum status run_check_resume(struct run *r)
+{
+    int64_t world = 0;
+    enum status status = STATUS_OK;
+    if (!r->recipe.output_dir) {
+        return FAIL(RECIPE, "output_dir is missing: a folder for checkpoints, logs and the result");
+    }
+    if (r->comm.rank == 0 && r->recipe.resume == RESUME_AUTO) {
+        status = check_on_rank0(r, &world);
+    }
+    TRY(comm_agree(&r->comm, status));
+    TRY(comm_broadcast(&r->comm, &r->recipe.world_size, sizeof r->recipe.world_size, 0));
+    return STATUS_OK;
+}
+
+static enum status start_folder(struct run *r)
+{
+    char path[PATH_CAP];
+    TRY(file_mkdirs(r->recipe.output_dir));
+    TRY(recipe_dump(&r->recipe, &r->recipe_text));
+    (void)snprintf(path, sizeof path, "%s/recipe.yaml", r->recipe.output_dir);
+    return file_write_atomic(path, r->recipe_text, strlen(r->recipe_text));
+}
+
+enum status run_train(struct run *r, const struct train_config *config,
+                      const struct train_method *method, struct train_result *out)
+{
+    TRY(comm_agree(&r->comm, r->comm.rank == 0 ? start_folder(r) : STATUS_OK));
+    TRY(recipe_hash(&r->recipe, r->recipe_hash));
+    const struct train_args args = {
+        .config = config,
+        .comm = &r->comm,
+        .ops = &r->ops,
+        .params = &r->params,
+        .method = method,
+        .export_fn = run_export,
+        .export_ctx = r,
+        .recipe_text = r->recipe_text,
+        .recipe_hash = r->recipe_hash,
+        .world_size = r->recipe.world_size,
+    };
+    train_signals_install();
+    TRY(train_run(&args, out));
+    if (out->already_finished && r->comm.rank == 0) {
+        report_note("already finished: %s has all %lld steps", r->recipe.output_dir,
+                    (long long)out->steps);
+    }
+    return STATUS_OK;
+}

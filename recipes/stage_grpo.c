@@ -1,0 +1,228 @@
+/*
+ * graft grpo: reasoning RL by recipe. Setup, accuracy before, train, accuracy after, report.
+ */
+#include <string.h>
+
+#include "recipes/build.h"
+#include "recipes/run.h"
+#include "recipes/stages.h"
+#include "rl/grpo.h"
+#include "trainer/format/file.h"
+#include "trainer/format/json.h"
+#include "trainer/report/report.h"
+
+/* Looks the recipe's rewards up; weights default to 1. */
+static enum status find_rewards(const struct recipe *c, const struct reward **rewards,
+                                double *weights)
+{
+    if (c->reward_funcs.count < 1 || c->reward_funcs.count > ROLLOUT_MAX_REWARDS) {
+        return FAIL(RECIPE, "reward_funcs: %lld rewards; use 1 to %d",
+                    (long long)c->reward_funcs.count, ROLLOUT_MAX_REWARDS);
+    }
+    for (int64_t k = 0; k < c->reward_funcs.count; k++) {
+        rewards[k] = reward_find(c->reward_funcs.items[k]);
+        weights[k] = k < c->reward_weights.count ? c->reward_weights.items[k] : 1.0;
+        if (!rewards[k]) {
+            char known[256] = {0};
+            for (int64_t i = 0; reward_at(i); i++) {
+                const size_t used = strlen(known);
+                (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
+                               reward_at(i)->name);
+            }
+            return FAIL(RECIPE, "reward_funcs: '%s' is not known; use %s",
+                        c->reward_funcs.items[k], known);
+        }
+    }
+    return STATUS_OK;
+}
+
+static struct sample_config sampling(const struct run *r)
+{
+    return (struct sample_config){
+        .temperature = r->recipe.temperature,
+        .top_k = r->recipe.top_k,
+        .top_p = r->recipe.top_p,
+        .min_p = isnan(r->recipe.min_p) ? 0.0 : r->recipe.min_p,
+        .stops = r->stops,
+        .stop_count = r->stop_count,
+        .seed = (uint64_t)r->recipe.seed,
+    };
+}
+
+static enum status evaluate_step(void *ctx, int64_t step, json_t *line)
+{
+    struct run *r = ctx;
+    struct eval_result result;
+    char label[64];
+    (void)snprintf(label, sizeof label, "step %lld", (long long)step);
+    TRY(run_evaluate(r, label, true, &result));
+    (void)json_object_set_new(line, "eval_accuracy", json_real(result.accuracy));
+    return STATUS_OK;
+}
+
+static struct grpo_plan plan_of(const struct run *r)
+{
+    const struct recipe *c = &r->recipe;
+    return (struct grpo_plan){
+        .rows = dataset_count(r->train.set),
+        .world = c->world_size,
+        .per_device = c->per_device_train_batch_size,
+        .accumulation = c->gradient_accumulation_steps,
+        .slices = c->steps_per_generation,
+        .iterations = c->num_iterations,
+        .group_size = c->num_generations,
+        .shuffle = c->shuffle_dataset,
+        .seed = (uint64_t)c->data_seed,
+    };
+}
+
+/* Trains; `config` is complete but for the evaluation hook. */
+static enum status train(struct run *r, struct grpo_config *config, struct train_result *result)
+{
+    const struct recipe *c = &r->recipe;
+    const struct rollout_env env = {
+        .model = r->model,
+        .ops = &r->ops,
+        .comm = &r->comm,
+        .format = r->format,
+        .row = run_row,
+        .row_ctx = &r->train,
+        .where = dataset_name(r->train.set),
+    };
+    struct grpo *g;
+    TRY(grpo_open(&g, config, &env, &r->params));
+    const int64_t per_epoch = grpo_plan_steps_per_epoch(&config->plan);
+    struct train_config loop;
+    recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop);
+    if (loop.eval_steps > 0 && r->test.set) {
+        config->evaluate = evaluate_step;
+        config->evaluate_ctx = r;
+    }
+    const struct train_method method = grpo_method(g);
+    const enum status status = run_train(r, &loop, &method, result);
+    grpo_close(g);
+    return status;
+}
+
+static enum status train_with_rewards(struct run *r, struct train_result *result)
+{
+    const struct recipe *c = &r->recipe;
+    const struct reward *rewards[ROLLOUT_MAX_REWARDS];
+    double weights[ROLLOUT_MAX_REWARDS];
+    json_t *parameters;
+    TRY(find_rewards(c, rewards, weights));
+    TRY(recipe_reward_parameters(c, &parameters));
+    struct grpo_config config = {
+        .plan = plan_of(r),
+        .rollout =
+            {
+                .group_size = c->num_generations,
+                .max_completion_length = c->max_completion_length,
+                .mask_truncated = c->mask_truncated_completions,
+                .sample = sampling(r),
+                .limits = {.max_rows = c->rollout_rows, .cache_pages = c->rollout_pages},
+                .rewards = rewards,
+                .weights = weights,
+                .reward_count = (int)c->reward_funcs.count,
+                .reward_parameters = parameters,
+            },
+        .micro_batch_tokens = c->micro_batch_tokens,
+        .gradient_checkpointing = c->gradient_checkpointing,
+        .log_completions = c->log_completions,
+        .output_dir = c->output_dir,
+    };
+    recipe_objective(c, &config.objective);
+    recipe_advantage(c, &config.rollout.advantage);
+    const enum status status = train(r, &config, result);
+    json_decref(parameters);
+    return status;
+}
+
+/* before.json keeps the first measurement, so that a resumed run reports it too. */
+static enum status accuracy_before(struct run *r, json_t **out)
+{
+    char path[4096];
+    struct eval_result result;
+    *out = NULL;
+    if (!r->recipe.eval_on_start || !r->test.set) {
+        return STATUS_OK;
+    }
+    (void)snprintf(path, sizeof path, "%s/accuracy_before.json", r->recipe.output_dir);
+    FILE *there = r->recipe.resume == RESUME_AUTO ? fopen(path, "rbe") : NULL;
+    bool have = false;
+    TRY(comm_any(&r->comm, r->comm.rank == 0 && there != NULL, &have));
+    if (there) {
+        (void)fclose(there);
+    }
+    if (have) {
+        return comm_agree(&r->comm, r->comm.rank == 0 ? json_load_path(path, 1 << 20, out)
+                                                      : STATUS_OK);
+    }
+    TRY(run_evaluate(r, "before", r->recipe.adapter_name_or_path != NULL, &result));
+    *out = eval_result_json(&result);
+    if (r->comm.rank == 0) {
+        report_note("accuracy before: %.1f %% of %lld problems", 100.0 * result.accuracy,
+                    (long long)result.problems);
+    }
+    return comm_agree(&r->comm,
+                      r->comm.rank == 0 ? json_write_path(path, *out) : STATUS_OK);
+}
+
+static enum status summarize(struct run *r, const struct train_result *result, json_t *before,
+                             json_t *after)
+{
+    json_t *summary = json_pack("{s:s, s:I, s:f, s:I, s:s, s:O?, s:O?}", "method", "grpo", "steps",
+                                (json_int_t)result->steps, "seconds", result->seconds,
+                                "skipped_steps", (json_int_t)result->skipped, "output_dir",
+                                r->recipe.output_dir, "before", before, "after", after);
+    const enum status status = report_html(r->recipe.output_dir, summary);
+    char *text = json_dumps(summary, JSON_COMPACT);
+    if (status == STATUS_OK && text) {
+        report_result("%s", text);
+    }
+    free(text);
+    json_decref(summary);
+    return status;
+}
+
+static enum status run_grpo(struct run *r)
+{
+    struct train_result result = {0};
+    struct optim_config optim;
+    json_t *before = NULL;
+    json_t *after = NULL;
+    TRY(run_check_resume(r));
+    TRY(run_open_data(r));
+    recipe_optim(&r->recipe, &optim);
+    TRY(run_attach(r, optim_moments(&optim)));
+    TRY(comm_agree(&r->comm, r->comm.rank == 0 ? file_mkdirs(r->recipe.output_dir) : STATUS_OK));
+    enum status status = accuracy_before(r, &before);
+    if (status == STATUS_OK) {
+        status = train_with_rewards(r, &result);
+    }
+    if (status == STATUS_OK && r->recipe.eval_on_start && r->test.set) {
+        struct eval_result last;
+        status = run_evaluate(r, "after", true, &last);
+        after = status == STATUS_OK ? eval_result_json(&last) : NULL;
+        if (after && r->comm.rank == 0) {
+            report_note("accuracy after: %.1f %%", 100.0 * last.accuracy);
+        }
+    }
+    if (status == STATUS_OK) {
+        status = comm_agree(&r->comm,
+                            r->comm.rank == 0 ? summarize(r, &result, before, after) : STATUS_OK);
+    }
+    json_decref(before);
+    json_decref(after);
+    return status;
+}
+
+enum status stage_grpo(const struct command_args *args)
+{
+    struct run r;
+    enum status status = run_open(&r, args, RECIPE_GRPO);
+    if (status == STATUS_OK) {
+        status = run_grpo(&r);
+    }
+    return stage_end(&r, status);
+}

@@ -1,0 +1,140 @@
+/* graft sft: supervised fine-tuning by recipe. Setup, train, report. */
+#include <string.h>
+
+#include "recipes/build.h"
+#include "recipes/run.h"
+#include "recipes/stages.h"
+#include "trainer/report/report.h"
+#include "trainer/sft.h"
+
+static enum status read_examples(struct run *r, struct run_data *data, struct example_set *out)
+{
+    const struct recipe *c = &r->recipe;
+    const struct example_config config = {
+        .format = r->format,
+        .text_column = c->dataset_text_field,
+        .max_length = c->max_length,
+        .completion_only_loss = c->completion_only_loss != TRISTATE_FALSE,
+        .assistant_only_loss = c->assistant_only_loss,
+    };
+    for (int64_t i = 0; i < dataset_count(data->set); i++) {
+        char where[512];
+        (void)snprintf(where, sizeof where, "%s: row %lld", dataset_name(data->set),
+                       (long long)i + 1);
+        json_t *row = run_row(data, i);
+        if (!row) {
+            return STATUS_INPUT;
+        }
+        const enum status status = example_add(&config, row, where, out);
+        json_decref(row);
+        TRY(status);
+    }
+    for (int64_t i = 0; i < out->count; i++) {
+        for (int64_t t = 0; t < out->items[i].count; t++) {
+            if (out->items[i].ids[t] >= r->model->config.vocab) {
+                return FAIL(INPUT, "%s: token id %d is outside the vocabulary of %lld",
+                            dataset_name(data->set), out->items[i].ids[t],
+                            (long long)r->model->config.vocab);
+            }
+        }
+        if (out->items[i].count > r->model->rope_positions) {
+            return FAIL(RECIPE, "a row of %lld tokens exceeds the context of %lld; set max_length",
+                        (long long)out->items[i].count, (long long)r->model->rope_positions);
+        }
+    }
+    if (out->dropped && r->comm.rank == 0) {
+        report_note("%s: %lld rows have no label within max_length and are left out",
+                    dataset_name(data->set), (long long)out->dropped);
+    }
+    return STATUS_OK;
+}
+
+static enum status summarize(struct run *r, const struct train_result *result)
+{
+    json_t *summary = json_pack("{s:s, s:I, s:f, s:f, s:I, s:s}", "method", "sft", "steps",
+                                (json_int_t)result->steps, "train_loss", result->train_loss,
+                                "seconds", result->seconds, "skipped_steps",
+                                (json_int_t)result->skipped, "output_dir", r->recipe.output_dir);
+    enum status status = report_html(r->recipe.output_dir, summary);
+    char *text = json_dumps(summary, JSON_COMPACT);
+    if (status == STATUS_OK && text) {
+        report_result("%s", text);
+    }
+    free(text);
+    json_decref(summary);
+    return status;
+}
+
+static enum status train(struct run *r, const struct example_set *examples,
+                         const struct example_set *held_out)
+{
+    const struct recipe *c = &r->recipe;
+    const struct sft_config config = {
+        .plan =
+            {
+                .rows = examples->count,
+                .world = c->world_size,
+                .per_device = c->per_device_train_batch_size,
+                .accumulation = c->gradient_accumulation_steps,
+                .shuffle = true,
+                .seed = (uint64_t)c->data_seed,
+            },
+        .micro_batch_tokens = c->micro_batch_tokens,
+        .gradient_checkpointing = c->gradient_checkpointing,
+        .eval_batch = c->per_device_eval_batch_size,
+    };
+    const struct sft_env env = {
+        .model = r->model,
+        .ops = &r->ops,
+        .comm = &r->comm,
+        .train = examples,
+        .eval = held_out->count > 0 ? held_out : NULL,
+    };
+    struct sft *sft;
+    TRY(sft_open(&sft, &config, &env));
+    const int64_t per_epoch = sft_plan_steps_per_epoch(&config.plan);
+    struct train_config loop;
+    struct train_result result = {0};
+    recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop);
+    const struct train_method method = sft_method(sft);
+    enum status status = run_train(r, &loop, &method, &result);
+    if (status == STATUS_OK) {
+        status = comm_agree(&r->comm, r->comm.rank == 0 ? summarize(r, &result) : STATUS_OK);
+    }
+    sft_close(sft);
+    return status;
+}
+
+static enum status run_sft(struct run *r)
+{
+    struct example_set examples = {0};
+    struct example_set held_out = {0};
+    struct optim_config optim;
+    TRY(run_check_resume(r));
+    TRY(run_open_data(r));
+    enum status status = read_examples(r, &r->train, &examples);
+    if (status == STATUS_OK && r->test.set && r->recipe.eval_strategy != STRATEGY_NO) {
+        status = read_examples(r, &r->test, &held_out);
+    }
+    status = comm_agree(&r->comm, status);
+    recipe_optim(&r->recipe, &optim);
+    if (status == STATUS_OK) {
+        status = run_attach(r, optim_moments(&optim));
+    }
+    if (status == STATUS_OK) {
+        status = train(r, &examples, &held_out);
+    }
+    example_set_close(&examples);
+    example_set_close(&held_out);
+    return status;
+}
+
+enum status stage_sft(const struct command_args *args)
+{
+    struct run r;
+    enum status status = run_open(&r, args, RECIPE_SFT);
+    if (status == STATUS_OK) {
+        status = run_sft(&r);
+    }
+    return stage_end(&r, status);
+}
