@@ -112,7 +112,7 @@ static void add_cache(struct estimate *e, const struct recipe *r, const struct m
 }
 
 static enum status add_all(struct estimate *e, const struct recipe *r, struct model *m,
-                           const struct param_set *params)
+                           const struct param_set *params, bool samples)
 {
     char note[96];
     struct optim_config optim;
@@ -131,7 +131,9 @@ static enum status add_all(struct estimate *e, const struct recipe *r, struct mo
     (void)snprintf(note, sizeof note, "shards %" PRId64, r->shards);
     add(e, "sums over shards", values * (size_t)depth, note);
     TRY(add_step(e, r, m));
-    add_cache(e, r, m);
+    if (samples) {
+        add_cache(e, r, m);
+    }
     return STATUS_OK;
 }
 
@@ -171,6 +173,7 @@ enum status cmd_estimate(const struct command_args *args)
     enum status status;
     param_set_open(&params);
     TRY_TO(status, done, read_recipe(args, &r));
+    const bool samples = !args->recipe_path || recipe_guess_method(&r) == RECIPE_GRPO;
     const struct model_options options = {.context = r.max_model_length,
                                           .quantize = (enum quantize)r.quantize};
     if (r.init_from_config) {
@@ -179,7 +182,7 @@ enum status cmd_estimate(const struct command_args *args)
         TRY_TO(status, done, model_open(&m, r.model_name_or_path, &options));
     }
     TRY_TO(status, done, attach(&r, m, &params, &adapter));
-    TRY_TO(status, done, add_all(&e, &r, m, &params));
+    TRY_TO(status, done, add_all(&e, &r, m, &params, samples));
     if (args->json) {
         TRY_TO(status, done, print_json(&e));
     } else {

@@ -5,19 +5,7 @@
 #include <unistd.h>
 
 #include "recipes/commands.h"
-#include "recipes/schema_internal.h"
 #include "trainer/report/report.h"
-
-/* What a recipe is for, by the keys it sets; sft when it could be either. */
-static enum recipe_method guess_method(const struct recipe *r)
-{
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        if (r->given[i] && RECIPE_FIELDS[i].methods == RECIPE_GRPO) {
-            return RECIPE_GRPO;
-        }
-    }
-    return RECIPE_SFT;
-}
 
 static enum status choose_method(const struct command_args *args, enum recipe_method *method)
 {
@@ -30,7 +18,7 @@ static enum status choose_method(const struct command_args *args, enum recipe_me
     struct recipe any;
     const enum status status =
         recipe_open(&any, RECIPE_EVAL, args->recipe_path, args->override_count, args->overrides);
-    *method = status == STATUS_OK ? guess_method(&any) : RECIPE_SFT;
+    *method = status == STATUS_OK ? recipe_guess_method(&any) : RECIPE_SFT;
     recipe_close(&any);
     return status;
 }

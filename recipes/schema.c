@@ -70,6 +70,16 @@ bool recipe_given(const struct recipe *r, const char *key)
     return f && r->given && r->given[f - RECIPE_FIELDS];
 }
 
+enum recipe_method recipe_guess_method(const struct recipe *r)
+{
+    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+        if (r->given[i] && RECIPE_FIELDS[i].methods == RECIPE_GRPO) {
+            return RECIPE_GRPO;
+        }
+    }
+    return RECIPE_SFT;
+}
+
 enum status schema_note(struct recipe *r, const char *fmt, ...)
 {
     va_list args;

@@ -235,6 +235,10 @@ void recipe_close(struct recipe *r);
 /* True when file or argument set this key (its main name). */
 bool recipe_given(const struct recipe *r, const char *key);
 
+/* What an opened recipe trains by, judged by the keys it sets: grpo when one of them is grpo's alone,
+ * else sft. */
+enum recipe_method recipe_guess_method(const struct recipe *r);
+
 /* The recipe as YAML with every key of its method; reading it gives the same recipe. The caller
  * frees *text. */
 MUST_USE enum status recipe_dump(const struct recipe *r, char **text);
