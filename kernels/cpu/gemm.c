@@ -282,8 +282,8 @@ static bool slices_even(int64_t red, int slices)
 
 static void product_start(struct product *p, const struct gemm_choice *choice)
 {
-    const bool packed = p->w->dtype == DTYPE_Q4_K || p->w->dtype == DTYPE_Q5_K
-                        || p->w->dtype == DTYPE_Q6_K;
+    const bool super = p->w->dtype != DTYPE_NF4 && dtype_row(p->w->dtype)->block > GEMM_GROUP;
+    ASSERT(p->w->layout == LAYOUT_FILE);
     if (p->m <= 0 || p->cols <= 0) {
         return;
     }
@@ -296,7 +296,7 @@ static void product_start(struct product *p, const struct gemm_choice *choice)
     p->depth = p->by_rows ? DEPTH_COLUMNS : DEPTH_ROWS;
     p->panel = p->t->nr;
     if (p->by_rows) {
-        p->panel = packed ? GEMM_SUPER : PANEL_COLUMNS;
+        p->panel = super ? GEMM_SUPER : PANEL_COLUMNS;
     }
     if (p->round) {
         product_rounded(p);
