@@ -7,8 +7,7 @@
 
 #include "trainer/text/tokenizer_internal.h"
 
-/* The rust regex crate's \w, which single_word is tested with. */
-static const char WORD[] = "[\\p{Alphabetic}\\p{L}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}]";
+static const char WORD[] = "[" TOK_RUST_WORD "]";
 
 static enum status set_by_id(struct tok_added_set *s, int32_t id, int64_t item)
 {
@@ -73,7 +72,7 @@ enum status tok_added_add(struct tokenizer *t, const struct tok_added *token, in
 static enum status build_item(struct tokenizer *t, struct tok_work *w, int64_t i)
 {
     struct tok_added_set *s = &t->added;
-    const struct tok_added *item = &s->items[i];
+    struct tok_added *item = &s->items[i];
     if (!item->normalized) {
         return tok_trie_add(&s->raw, item->content.data, item->content.length, (int32_t)i);
     }
@@ -86,6 +85,7 @@ static enum status build_item(struct tokenizer *t, struct tok_work *w, int64_t i
         return FAIL(INPUT, "added token '%.40s' grows over %d bytes when normalized",
                     item->content.data, TOK_MAX_ADDED);
     }
+    TRY(tok_string_copy(&item->shown, normal->data, normal->length));
     return tok_trie_add(&s->normalized, normal->data, normal->length, (int32_t)i);
 }
 
@@ -106,6 +106,7 @@ void tok_added_free(struct tok_added_set *s)
 {
     for (int64_t i = 0; i < s->count; i++) {
         free(s->items[i].content.data);
+        free(s->items[i].shown.data);
     }
     free(s->items);
     free(s->by_id);
@@ -237,8 +238,17 @@ enum status tok_added_match(const struct tokenizer *t, const struct tok_match_ar
     return STATUS_OK;
 }
 
-bool tok_is_special(const struct tokenizer *t, const char *content, size_t n)
+static bool is_special_item(const struct tokenizer *t, int32_t item)
 {
-    const int32_t item = tok_vocab_find(&t->added.names, content, n);
     return item >= 0 && t->added.items[item].special;
+}
+
+bool tok_is_special(const struct tokenizer *t, int32_t id)
+{
+    size_t n;
+    if (id >= 0 && id < t->added.id_count && t->added.by_id[id] != 0) {
+        return is_special_item(t, t->added.by_id[id] - 1);
+    }
+    const char *content = tok_vocab_text(&t->vocab, id, &n);
+    return content != NULL && is_special_item(t, tok_vocab_find(&t->added.names, content, n));
 }

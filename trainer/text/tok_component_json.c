@@ -233,7 +233,7 @@ static enum status split_whitespace(struct tok_steps *s, const json_t *json, int
 {
     (void)json;
     (void)depth;
-    return tok_steps_split(s, "\\w+|[^\\w\\s]+", TOK_REMOVED, true);
+    return tok_steps_split(s, "[" TOK_RUST_WORD "]+|[^" TOK_RUST_WORD "\\s]+", TOK_REMOVED, true);
 }
 
 static enum status split_spaces(struct tok_steps *s, const json_t *json, int depth)

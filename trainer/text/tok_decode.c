@@ -214,7 +214,7 @@ static enum status collect(const struct tokenizer *t, const int32_t *ids, int64_
                         ids[i], (long long)i, size);
         }
         const char *token = tok_id_text(t, ids[i], &n);
-        if (token == NULL || (skip_special && tok_is_special(t, token, n))) {
+        if (token == NULL || (skip_special && tok_is_special(t, ids[i]))) {
             continue;
         }
         const size_t begin = out->text.length;

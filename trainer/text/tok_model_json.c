@@ -144,6 +144,34 @@ static enum status read_bpe(struct tokenizer *t, const json_t *model)
     return STATUS_OK;
 }
 
+/* The score as serde_json reads it: digits as an integer, divided once by a power of ten. That can
+ * be one unit off the nearest double, which decides ties between paths. Files hold shortest
+ * decimals, so the digits are those of the shortest decimal that gives `nearest`. */
+static double serde_score(double nearest)
+{
+    char digits[40];
+    if (!isfinite(nearest)) {
+        return nearest;
+    }
+    for (int places = 0; places < 17; places++) {
+        (void)snprintf(digits, sizeof(digits), "%.*f", places, fabs(nearest));
+        const bool same = !(strtod(digits, NULL) < fabs(nearest)) &&
+                          !(strtod(digits, NULL) > fabs(nearest));
+        char *point = strchr(digits, '.');
+        if (point != NULL) {
+            memmove(point, point + 1, strlen(point));
+        }
+        if (strlen(digits) > 18) {
+            break;
+        }
+        if (same) {
+            const double value = (double)strtoull(digits, NULL, 10) / pow(10.0, places);
+            return nearest < 0 ? -value : value;
+        }
+    }
+    return nearest;
+}
+
 static enum status read_unigram_vocab(struct tokenizer *t, const json_t *vocab)
 {
     struct tok_unigram *m = &t->unigram;
@@ -162,7 +190,7 @@ static enum status read_unigram_vocab(struct tokenizer *t, const json_t *vocab)
         }
         const char *bytes = json_string_value(token);
         const size_t n = json_string_length(token);
-        m->scores[i] = json_number_value(score);
+        m->scores[i] = serde_score(json_number_value(score));
         lowest = i == 0 || m->scores[i] < lowest ? m->scores[i] : lowest;
         TRY(tok_vocab_add(&t->vocab, bytes, n, (int64_t)i));
         TRY(tok_trie_add(&m->trie, bytes, n, (int32_t)i));

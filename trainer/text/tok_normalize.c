@@ -65,9 +65,7 @@ static enum status strip_accents(const struct tok_text *in, struct tok_range ran
 {
     for (int32_t i = range.begin; i < range.end;) {
         size_t size;
-        const utf8proc_category_t category = utf8proc_category(tok_utf8_get(in->data + i, &size));
-        if (category != UTF8PROC_CATEGORY_MN && category != UTF8PROC_CATEGORY_MC &&
-            category != UTF8PROC_CATEGORY_ME) {
+        if (!tok_is_mark(tok_utf8_get(in->data + i, &size))) {
             TRY(tok_text_copy(out, in, (size_t)i, (size_t)i + size));
         }
         i += (int32_t)size;

@@ -48,6 +48,13 @@ static bool is_late(int32_t cp)
     return false;
 }
 
+bool tok_is_mark(int32_t cp)
+{
+    const utf8proc_category_t category = utf8proc_category(cp);
+    return (category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
+            category == UTF8PROC_CATEGORY_ME) && !is_late(cp);
+}
+
 size_t tok_utf8_step(const char *s, size_t n, bool *valid)
 {
     const uint8_t *b = (const uint8_t *)s;
@@ -209,7 +216,19 @@ static int compare_units(const void *a, const void *b)
     return x->order < y->order ? -1 : x->order > y->order;
 }
 
-/* Sorts each run of combining marks by class. */
+/* Sorts a run of marks by class. Each then stands for the whole run, so that spans never run
+ * backwards. */
+static void sort_run(struct unit *run, int64_t count)
+{
+    const int32_t begin = run[0].begin;
+    const int32_t end = run[count - 1].end;
+    qsort(run, (size_t)count, sizeof(*run), compare_units);
+    for (int64_t i = 0; i < count; i++) {
+        run[i].begin = begin;
+        run[i].end = end;
+    }
+}
+
 static void order_marks(struct units *u)
 {
     for (int64_t i = 0; i < u->count; i++) {
@@ -220,7 +239,7 @@ static void order_marks(struct units *u)
             end++;
         }
         if (!sorted) {
-            qsort(u->items + i, (size_t)(end - i), sizeof(*u->items), compare_units);
+            sort_run(u->items + i, end - i);
         }
         i = end > i ? end - 1 : i;
     }

@@ -74,9 +74,10 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *content)
 const char *tok_id_text(const struct tokenizer *t, int32_t id, size_t *n)
 {
     if (id >= 0 && id < t->added.id_count && t->added.by_id[id] != 0) {
-        const struct text *content = &t->added.items[t->added.by_id[id] - 1].content;
-        *n = content->length;
-        return content->data;
+        const struct tok_added *item = &t->added.items[t->added.by_id[id] - 1];
+        const struct text *text = item->shown.data != NULL ? &item->shown : &item->content;
+        *n = text->length;
+        return text->data;
     }
     return tok_vocab_text(&t->vocab, id, n);
 }

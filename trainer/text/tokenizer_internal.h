@@ -86,6 +86,9 @@ int32_t tok_utf8_get(const char *s, size_t *size);
 /* Writes cp to out and returns its bytes, 1..4. */
 size_t tok_utf8_put(int32_t cp, char out[4]);
 
+/* A combining mark, by the Unicode data of the tokenizers library's normalizers. */
+bool tok_is_mark(int32_t cp);
+
 /* White_Space of the Unicode character database. */
 bool tok_is_space(int32_t cp);
 
@@ -266,6 +269,9 @@ MUST_USE enum status tok_steps_replace(struct tok_steps *s, const char *from, co
 MUST_USE enum status tok_steps_byte_level(struct tok_steps *s, bool prefix_space, bool use_regex);
 void tok_steps_free(struct tok_steps *s);
 
+/* Items of \w in Rust's regex crate, which Whitespace and single_word use. */
+#define TOK_RUST_WORD "\\p{Alphabetic}\\p{L}\\p{M}\\p{Nd}\\p{Pc}\\x{200c}\\x{200d}"
+
 /* GPT-2's splitting pattern. */
 #define TOK_PATTERN_G2                                                                             \
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+"
@@ -357,6 +363,7 @@ void tok_unigram_free(struct tok_unigram *m);
 
 struct tok_added {
     struct text content;
+    struct text shown; /* what it decodes to when normalization changes it; else NULL */
     int32_t id;
     bool single_word;
     bool lstrip;
@@ -423,8 +430,8 @@ struct tok_match_args {
 MUST_USE enum status tok_added_match(const struct tokenizer *t, const struct tok_match_args *args,
                                      struct tok_ranges *out);
 
-/* True when a special token has this content (a token of the vocabulary may share it). */
-bool tok_is_special(const struct tokenizer *t, const char *content, size_t n);
+/* True when `id` is a special token, or one of the vocabulary with the content of a special token. */
+bool tok_is_special(const struct tokenizer *t, int32_t id);
 
 /* Text of an id, added tokens first; NULL: none. */
 const char *tok_id_text(const struct tokenizer *t, int32_t id, size_t *n);
