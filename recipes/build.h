@@ -14,8 +14,8 @@ int64_t recipe_steps(double value, int64_t max_steps);
 /* Optimizer, schedule and clipping. */
 void recipe_optim(const struct recipe *r, struct optim_config *out);
 
-/* The loop, for a run of `max_steps`; `steps_per_epoch` turns strategy epoch into steps. Strings are
- * borrowed from the recipe. */
+/* The loop, for a run of `max_steps`; `steps_per_epoch` turns strategy epoch into steps. Strings
+ * are borrowed from the recipe. */
 void recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_epoch,
                   struct train_config *out);
 

@@ -34,8 +34,9 @@ void cli_print_usage(FILE *out)
     for (size_t i = 0; command_at(i); i++) {
         (void)fprintf(out, "  %-10s %s\n", command_at(i)->name, command_at(i)->summary);
     }
-    (void)fputs("\n'graft COMMAND --help' tells more. Exit codes: 0 done, 2 wrong usage or recipe,\n"
-                "3 wrong input file, 4 no memory or device, 5 interrupted and saved, 1 other.\n",
+    (void)fputs("\n'graft COMMAND --help' tells more. Exit codes: 0 done, 2 wrong usage or\n"
+                "recipe, 3 wrong input file, 4 no memory or device, 5 interrupted and saved, 1\n"
+                "other.\n",
                 out);
 }
 

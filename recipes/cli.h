@@ -67,12 +67,12 @@ struct command {
 /* Command `i`, NULL past the end. */
 const struct command *command_at(size_t i);
 
-/* Runs the command line; returns the process exit code. Prints "graft: message" on failure, with the
- * places it passed when GRAFT_TRACE=1. */
+/* Runs the command line; returns the process exit code. Prints "graft: message" on failure, with
+ * the places it passed when GRAFT_TRACE=1. */
 int cli_run(int argc, char **argv, const char *source_dir);
 
-/* Reads argv[2..] into *args (command is set already); *help: --help stands there. Fails with USAGE.
- * Free with command_args_close. */
+/* Reads argv[2..] into *args (command is set already); *help: --help stands there. Fails with
+ * USAGE. Free with command_args_close. */
 MUST_USE enum status command_args_parse(struct command_args *args, int argc, char **argv,
                                         bool *help);
 void command_args_close(struct command_args *args);

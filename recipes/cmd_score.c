@@ -117,7 +117,8 @@ static enum status encode(struct scorer *s, const json_t *text, unsigned flags,
 }
 
 /* lm-eval's request: spaces at the end of the context belong to the continuation; the pair is
- * encoded together and cut at the length of the context's own ids; the last tokens that fit stay. */
+ * encoded together and cut at the length of the context's own ids; the last tokens that fit stay.
+ * */
 static enum status read_continuation(struct scorer *s, const json_t *row, struct pending *p)
 {
     const char *context = json_string_value(json_object_get(row, "context"));
@@ -200,7 +201,8 @@ static enum status read_row(struct scorer *s, const json_t *row, struct pending 
     }
     for (int64_t i = 0; i < p->ids.count; i++) {
         if (p->ids.ids[i] >= m->config.vocab) {
-            return FAIL(INPUT, "id %" PRId32 " at %" PRId64 " is outside the vocabulary of %" PRId64,
+            return FAIL(INPUT,
+                        "id %" PRId32 " at %" PRId64 " is outside the vocabulary of %" PRId64,
                         p->ids.ids[i], i, m->config.vocab);
         }
     }

@@ -115,8 +115,8 @@ static const char *special(const struct session *s, const char *name)
     return s->tokenizer ? tokenizer_special_text(s->tokenizer, name) : NULL;
 }
 
-/* Written after the last message and cut off again, with what the template puts behind it; a template
- * that trims messages takes the space. */
+/* Written after the last message and cut off again, with what the template puts behind it; a
+ * template that trims messages takes the space. */
 static const char MARK[] = "GRAFT_CONTINUES_HERE ";
 
 /* A copy of `messages` whose last text ends in MARK. */

@@ -1,4 +1,5 @@
-/* The command table. A new command is a function and a row; a stage's row is added with its file. */
+/* The command table. A new command is a function and a row; a stage's row is added with its file.
+ * */
 #include "recipes/commands.h"
 
 #include "recipes/stages.h"
@@ -17,26 +18,27 @@ static const struct command COMMANDS[] = {
      "With adapter_name_or_path it measures the bare base (before) and the adapter (after)."},
     {"tokenize", "text to ids and back", "--model M [--input ROWS.jsonl] [--output OUT.jsonl]",
      "model tokenizer input output limit no-specials skip-specials", 0, 0, cmd_tokenize,
-     "Rows {\"text\": \"..\"} become {\"ids\": [..], \"text\": \"..\"}, where text is decoded from\n"
-     "the ids; rows {\"ids\": [..]} become {\"text\": \"..\"}."},
+     "Rows {\"text\": \"..\"} become {\"ids\": [..], \"text\": \"..\"}, where text is decoded\n"
+     "from the ids; rows {\"ids\": [..]} become {\"text\": \"..\"}."},
     {"template", "messages to prompt", "--model M [--input ROWS.jsonl] [--output OUT.jsonl]",
      "model tokenizer template input output limit", 0, 0, cmd_template,
-     "Rows {\"messages\": [..]} become {\"prompt\": \"..\"}. A row may also hold tools, documents,\n"
-     "kwargs (or chat_template_kwargs), add_generation_prompt (default true; false with\n"
-     "continue_final_message), now (Unix seconds or 2025-03-14T15:09:26) and template (Jinja text)."},
+     "Rows {\"messages\": [..]} become {\"prompt\": \"..\"}. A row may also hold tools,\n"
+     "documents, kwargs (or chat_template_kwargs), add_generation_prompt (default true; false\n"
+     "with continue_final_message), now (Unix seconds or 2025-03-14T15:09:26) and template\n"
+     "(Jinja text)."},
     {"score", "log-probabilities of given tokens",
      "--model M [--adapter A] [--compute float32] --input ROWS.jsonl --output OUT.jsonl",
      "model adapter tokenizer compute input output limit threads context tokens", 0, 0, cmd_score,
      "Rows {\"ids\": [..]} or {\"text\": \"..\"} become {\"logprobs\": [..], \"nll\": x}:\n"
      "logprobs[t] is of token t+1, nll the sum of -logprobs. Rows {\"context\": \"..\",\n"
-     "\"continuation\": \"..\"} score the tokens of the continuation alone and add \"greedy\": true\n"
-     "when each of them is the likeliest."},
+     "\"continuation\": \"..\"} score the tokens of the continuation alone and add \"greedy\":\n"
+     "true when each of them is the likeliest."},
     {"inspect", "what a model file, adapter or checkpoint holds", "PATH [--json]", "json", 0, 1,
-     cmd_inspect, "PATH is a GGUF or safetensors file, a model folder, an adapter or a checkpoint."},
+     cmd_inspect, "PATH is a GGUF or safetensors file, a model folder, an adapter, a checkpoint."},
     {"estimate", "memory of a run before it starts", "[RECIPE.yaml] [key=value ...] [--json]",
      "model adapter json", RECIPE_SFT | RECIPE_GRPO, 0, cmd_estimate,
-     "Weights, adapter, optimizer, activations of a step and K/V cache, by the same plan code that\n"
-     "sizes the run."},
+     "Weights, adapter, optimizer, activations of a step and K/V cache, by the same plan code\n"
+     "that sizes the run."},
     {"doctor", "what this machine offers", "[--json] [--threads N]", "json threads", 0, 0,
      cmd_doctor, "Cores, tiers, memory, libraries and a quick measurement of products and memory."},
     {"validate", "check a recipe", "RECIPE.yaml [key=value ...] [--method grpo] [--print]",

@@ -4,12 +4,21 @@
 
 #include "recipes/cli.h"
 
-MUST_USE enum status cmd_tokenize(const struct command_args *args); /* {"text"} -> {"ids", "text"} */
-MUST_USE enum status cmd_template(const struct command_args *args); /* {"messages"} -> {"prompt"} */
-MUST_USE enum status cmd_score(const struct command_args *args);    /* rows -> {"logprobs", "nll"} */
-MUST_USE enum status cmd_inspect(const struct command_args *args);  /* what a file or folder holds */
-MUST_USE enum status cmd_estimate(const struct command_args *args); /* memory before a run */
-MUST_USE enum status cmd_doctor(const struct command_args *args);   /* what this machine offers */
-MUST_USE enum status cmd_validate(const struct command_args *args); /* checks a recipe */
-MUST_USE enum status cmd_recipes(const struct command_args *args);  /* lists or copies recipes */
-MUST_USE enum status cmd_plot(const struct command_args *args);     /* redraws report.html */
+/* Rows {"text"} to {"ids", "text"}, rows {"ids"} to {"text"}. */
+MUST_USE enum status cmd_tokenize(const struct command_args *args);
+/* Rows {"messages"} to {"prompt"}. */
+MUST_USE enum status cmd_template(const struct command_args *args);
+/* Rows of tokens or text to {"logprobs", "nll"}. */
+MUST_USE enum status cmd_score(const struct command_args *args);
+/* What a file or folder holds. */
+MUST_USE enum status cmd_inspect(const struct command_args *args);
+/* Memory of a run before it starts. */
+MUST_USE enum status cmd_estimate(const struct command_args *args);
+/* What this machine offers. */
+MUST_USE enum status cmd_doctor(const struct command_args *args);
+/* Checks a recipe. */
+MUST_USE enum status cmd_validate(const struct command_args *args);
+/* Lists or copies the shipped recipes. */
+MUST_USE enum status cmd_recipes(const struct command_args *args);
+/* Redraws report.html. */
+MUST_USE enum status cmd_plot(const struct command_args *args);

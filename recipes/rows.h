@@ -35,6 +35,6 @@ MUST_USE enum status rows_write(struct row_stream *s, json_t *row);
 /* Prefixes the last message with "file:12: ", the row being worked on. */
 enum status rows_blame(const struct row_stream *s, int64_t number, enum status status);
 
-/* Ends the output: renames it into place when `status` is OK, removes it otherwise. Returns `status`
- * or what went wrong here. */
+/* Ends the output: renames it into place when `status` is OK, removes it otherwise. Returns
+ * `status` or what went wrong here. */
 MUST_USE enum status rows_close(struct row_stream *s, enum status status);

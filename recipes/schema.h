@@ -225,8 +225,9 @@ MUST_USE enum status recipe_open_text(struct recipe *r, enum recipe_method metho
 MUST_USE enum status recipe_override(struct recipe *r, const char *argument);
 
 /* Fills what follows from other keys (world_size from `ranks` when 0, epsilon_high, data_seed,
- * generation_batch_size, ...) and checks keys against each other: batch arithmetic (spec training.md
- * 1.1, naming the numbers that would work), required keys, losses of the method. Fails with RECIPE. */
+ * generation_batch_size, ...) and checks keys against each other: batch arithmetic (spec
+ * training.md 1.1, naming the numbers that would work), required keys, losses of the method. Fails
+ * with RECIPE. */
 MUST_USE enum status recipe_resolve(struct recipe *r, int64_t ranks);
 
 /* Frees and zeroes. */
@@ -235,8 +236,8 @@ void recipe_close(struct recipe *r);
 /* True when file or argument set this key (its main name). */
 bool recipe_given(const struct recipe *r, const char *key);
 
-/* What an opened recipe trains by, judged by the keys it sets: grpo when one of them is grpo's alone,
- * else sft. */
+/* What an opened recipe trains by, judged by the keys it sets: grpo when one of them is grpo's
+ * alone, else sft. */
 enum recipe_method recipe_guess_method(const struct recipe *r);
 
 /* The recipe as YAML with every key of its method; reading it gives the same recipe. The caller
@@ -250,8 +251,8 @@ MUST_USE enum status recipe_diff(const struct recipe *a, const struct recipe *b,
 /* SHA-256 in hex of the keys that decide bits (65 bytes). */
 MUST_USE enum status recipe_hash(const struct recipe *r, char out[65]);
 
-/* Reference of the keys of a method (bits of enum recipe_method) as text: key, type, default, range,
- * meaning, other names. The caller frees *text. */
+/* Reference of the keys of a method (bits of enum recipe_method) as text: key, type, default,
+ * range, meaning, other names. The caller frees *text. */
 MUST_USE enum status recipe_reference(unsigned methods, char **text);
 
 /* True when `word` is a key or one of its other names. */

@@ -1,7 +1,7 @@
 /*
  * Keys of TRL, Transformers and Open-R1 that Graft has no use for, maps to another key, or does not
- * support yet (spec training.md 0, 1.2, 3, 5; open-r1.md 1.2). Their recipes load; what would change
- * the result is refused instead of being dropped silently.
+ * support yet (spec training.md 0, 1.2, 3, 5; open-r1.md 1.2). Their recipes load; what would
+ * change the result is refused instead of being dropped silently.
  */
 #include "recipes/schema_internal.h"
 

@@ -1,7 +1,7 @@
 /*
  * The schema: one row per key. Names and defaults are those of TRL 1.16 / Transformers 5.23 (spec
- * training.md 1.2, 3, 5), Open-R1 (spec open-r1.md 1.2) and PEFT; older names are aliases. A new key
- * is a member of struct recipe and a row here.
+ * training.md 1.2, 3, 5), Open-R1 (spec open-r1.md 1.2) and PEFT; older names are aliases. A new
+ * key is a member of struct recipe and a row here.
  */
 #include "adapters/adapter.h"
 #include "recipes/schema_internal.h"

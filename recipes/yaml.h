@@ -1,7 +1,7 @@
 /*
  * A small tree of YAML values that remembers where each stands, read with libyaml. Recipes need no
- * more: scalars, lists, mappings. Bounded in size, depth and nodes; anchors and tags are refused, so
- * a file can't grow when it is read.
+ * more: scalars, lists, mappings. Bounded in size, depth and nodes; anchors and tags are refused,
+ * so a file can't grow when it is read.
  */
 #pragma once
 

@@ -233,9 +233,9 @@ static void draw_summary(FILE *out, const json_t *summary)
             label = name;
         }
         if (after) {
-            (void)fputs(changes ? "" : "<h2>Before and after</h2><table><tr><th></th><th>before</th>"
-                                       "<th>after</th><th>change</th></tr>\n",
-                        out);
+            static const char head[] = "<h2>Before and after</h2><table><tr><th></th>"
+                                       "<th>before</th><th>after</th><th>change</th></tr>\n";
+            (void)fputs(changes ? "" : head, out);
             changes = true;
             print_change(out, label, before, after);
         }

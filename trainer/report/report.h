@@ -25,9 +25,10 @@ void report_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* Result on stdout, with a newline. */
 void report_result(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-/* Writes `output_dir`/report.html from log.jsonl (curves of loss, reward, accuracy, length, entropy,
- * grad_norm, tokens/s ... those present), the summary object and the first completions of
+/* Writes `output_dir`/report.html from log.jsonl (curves of loss, reward, accuracy, length,
+ * entropy, grad_norm, tokens/s ... those present), the summary object and the first completions of
  * completions.jsonl. In the summary, {"accuracy": {"before": 0.1, "after": 0.9}} or the pair
  * "accuracy_before", "accuracy_after" is a line of the before/after table, "title" the heading, the
- * rest a list of facts; it is kept as summary.json. NULL: the one kept there, if any. Fails with IO. */
+ * rest a list of facts; it is kept as summary.json. NULL: the one kept there, if any. Fails with
+ * IO. */
 MUST_USE enum status report_html(const char *output_dir, const json_t *summary);

@@ -13,8 +13,8 @@ struct curve {
     int64_t count;
 };
 
-/* Writes one curve as an inline SVG: axes, ticks, the points as a line and, from 20 points on, their
- * moving mean. `out`'s error flag tells of failures. */
+/* Writes one curve as an inline SVG: axes, ticks, the points as a line and, from 20 points on,
+ * their moving mean. `out`'s error flag tells of failures. */
 void svg_curve(FILE *out, const struct curve *c);
 
 /* Distance of ticks: 1, 2 or 5 times a power of ten, such that `span` gets at most `most` steps. */
@@ -26,8 +26,8 @@ void html_escape(FILE *out, const char *text);
 /* "dir/file" as malloc'd text; NULL when out of memory. */
 char *report_path(const char *dir, const char *file);
 
-/* Calls fn for each line that is a JSON object; others (a torn last line) are passed over. Stops when
- * fn returns false. A missing file has no lines. Lines over 16 MiB end the reading. */
+/* Calls fn for each line that is a JSON object; others (a torn last line) are passed over. Stops
+ * when fn returns false. A missing file has no lines. Lines over 16 MiB end the reading. */
 typedef bool (*report_line_fn)(void *ctx, const json_t *line);
 MUST_USE enum status report_each_line(const char *dir, const char *file, report_line_fn fn,
                                       void *ctx);

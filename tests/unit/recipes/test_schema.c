@@ -299,7 +299,8 @@ static void dump_reads_back_the_same(void **state)
         "system_prompt: \"a: b # c\\n\\ttab \\\"q\\\" \\\\ \\u0007\\u0085\\u2028 \\U0001F600 é\"\n"
         "chat_template: |\n  {% for m in messages %}\n  {{ m }}\n\n  {% endfor %}\n"
         "eos_token: '<|im_end|>'\nprompt_template: 'null'\ndata_template: '1e3'\n"
-        "lora_target_modules: [q_proj, 'on', '3', 'a, b']\nalpha_pattern: {'^a.*': 0.30000000000001}\n"
+        "lora_target_modules: [q_proj, 'on', '3', 'a, b']\n"
+        "alpha_pattern: {'^a.*': 0.30000000000001}\n"
         "chat_template_kwargs: {enable_thinking: false, k: [1, 2.5, null, \"x\\ty\"]}\n"
         "learning_rate: 3.3333333333333335e-05\nmemory: 3MiB\ndata_digits: 2\n";
     for (size_t m = 0; m < sizeof METHODS / sizeof *METHODS; m++) {
@@ -461,7 +462,8 @@ static void distance_counts_edits(void **state)
     assert_true(suggest_distance(word, "a") == SIZE_MAX);
 }
 
-/* Whatever the bytes, reading ends with a status: every prefix and every flipped byte of a recipe. */
+/* Whatever the bytes, reading ends with a status: every prefix and every flipped byte of a recipe.
+ * */
 static void broken_files_never_crash(void **state)
 {
     (void)state;
