@@ -24,7 +24,7 @@ enum status file_fail(const char *what, const char *path)
 enum status file_map_open(struct file_map *m, const char *path)
 {
     *m = (struct file_map){0};
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block */
     if (fd < 0) {
         return FAIL(INPUT, "%s: cannot open: %s", path, strerror(errno));
     }

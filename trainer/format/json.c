@@ -1,6 +1,7 @@
 /* JSON helpers; see json.h. */
 #include "trainer/format/json.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "trainer/format/file.h"
@@ -38,9 +39,11 @@ enum status json_write_path(const char *path, const json_t *json)
 int64_t json_get_int(const json_t *object, const char *key, int64_t fallback)
 {
     const json_t *value = json_object_get(object, key);
-    return json_is_integer(value) ? json_integer_value(value)
-           : json_is_real(value)  ? (int64_t)json_real_value(value)
-                                  : fallback;
+    if (json_is_integer(value)) {
+        return json_integer_value(value);
+    }
+    const double real = json_is_real(value) ? json_real_value(value) : NAN;
+    return real >= -0x1p63 && real < 0x1p63 ? (int64_t)real : fallback; /* else undefined */
 }
 
 double json_get_number(const json_t *object, const char *key, double fallback)

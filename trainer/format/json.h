@@ -14,7 +14,8 @@ MUST_USE enum status json_load_path(const char *path, size_t cap, json_t **out);
 /* Writes `json` to `path` (indent 2, sorted keys) by file_write_atomic. */
 MUST_USE enum status json_write_path(const char *path, const json_t *json);
 
-/* Members of an object with a default for a missing or null one (any type of number accepted). */
+/* Members of an object with a default for a missing or null one (any type of number accepted; an
+ * integer beyond 64 bits gives the default). */
 int64_t json_get_int(const json_t *object, const char *key, int64_t fallback);
 double json_get_number(const json_t *object, const char *key, double fallback);
 bool json_get_bool(const json_t *object, const char *key, bool fallback);

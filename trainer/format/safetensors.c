@@ -11,7 +11,7 @@
 #include "trainer/format/file.h"
 #include "trainer/format/json.h"
 
-enum { HEADER_CAP = 100000000, INDEX_CAP = 10000000, NAME_CAP = 4096 };
+enum { HEADER_CAP = 100000000, INDEX_CAP = 10000000, NAME_CAP = 4096, DEPTH_CAP = 127 };
 
 /* Size of each dtype in bits. */
 static const struct {
@@ -188,6 +188,31 @@ static enum status check_metadata(const struct shard *s)
     return STATUS_OK;
 }
 
+/* The reference stops at a depth of 128; jansson would recurse 2048 deep. */
+static enum status check_depth(const struct shard *s, const char *text, size_t n)
+{
+    bool quoted = false;
+    int depth = 0;
+    for (size_t i = 0; i < n; i++) {
+        const char c = text[i];
+        if (quoted) {
+            i += c == '\\';
+            quoted = c != '"';
+        } else if (c == '{' || c == '[') {
+            depth++;
+        } else if (c == '}' || c == ']') {
+            depth--;
+        } else {
+            quoted = c == '"';
+        }
+        if (depth > DEPTH_CAP) {
+            return FAIL(INPUT, "%s: header at byte %zu: nested deeper than %d", s->path, 8 + i,
+                        DEPTH_CAP);
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status read_header(struct shard *s, size_t *data_start)
 {
     uint64_t n;
@@ -201,6 +226,7 @@ static enum status read_header(struct shard *s, size_t *data_start)
                     (unsigned long long)n, s->map.size);
     }
     json_error_t error;
+    TRY(check_depth(s, (const char *)s->map.data + 8, (size_t)n));
     s->header = json_loadb((const char *)s->map.data + 8, (size_t)n, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(s->header)) {
         return FAIL(INPUT, "%s: header at byte %d: %s", s->path, 8 + error.position,

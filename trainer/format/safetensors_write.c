@@ -50,6 +50,10 @@ static enum status write_file(FILE *f, const char *path,
                               const struct safetensors_item *const *items, int64_t count)
 {
     json_t *header = header_of(items, count);
+    if (header && json_object_size(header) != (size_t)count + 1) {
+        json_decref(header);
+        return FAIL(INTERNAL, "%s: two tensors of one name, or a name that is no UTF-8", path);
+    }
     char *text = header ? json_dumps(header, JSON_COMPACT) : NULL;
     json_decref(header);
     if (!text) {
