@@ -187,7 +187,7 @@ static enum status run_pass(const struct model *m, const struct pass *pass,
 }
 
 enum status parity_run(const struct model *m, struct ops_context *ops,
-                       const struct parity_input *in, bool hooks, bool grad,
+                       const struct parity_input *in, unsigned flags,
                        struct parity_output *out)
 {
     enum status status = STATUS_OK;
@@ -198,11 +198,12 @@ enum status parity_run(const struct model *m, struct ops_context *ops,
     struct pass pass = {.ops = ops,
                         .step = &step,
                         .scratch = &scratch,
-                        .hooks = hooks,
-                        .grad = grad,
+                        .hooks = (flags & PARITY_HOOKS) != 0,
+                        .grad = (flags & PARITY_GRAD) != 0,
+                        .checkpoint = (flags & PARITY_CHECKPOINT) != 0,
                         .unit_begin = in->unit_begin,
                         .units = in->n_seq};
-    TRY(allocate_output(m, in, grad, out));
+    TRY(allocate_output(m, in, pass.grad, out));
     TRY_TO(status, done,
            model_plan(m, &pass, in->tokens, in->tokens, &step_bytes, &scratch_bytes));
     step_bytes += (size_t)in->tokens * 64 + 16 * ARENA_ALIGN;

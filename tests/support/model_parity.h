@@ -40,10 +40,15 @@ struct parity_output {
     struct arena arena;
 };
 
-/* Runs forward (and backward when `grad`: parameter gradients are added to the param sets of the
- * hooks). */
+enum parity_flags {
+    PARITY_HOOKS = 1,     /* adapters or trained weights on */
+    PARITY_GRAD = 2,      /* backward too: gradients are added to the param sets of the hooks */
+    PARITY_CHECKPOINT = 4 /* recompute blocks in the backward */
+};
+
+/* Runs forward, and backward with PARITY_GRAD. */
 MUST_USE enum status parity_run(const struct model *m, struct ops_context *ops,
-                                const struct parity_input *in, bool hooks, bool grad,
+                                const struct parity_input *in, unsigned flags,
                                 struct parity_output *out);
 void parity_output_close(struct parity_output *out);
 
