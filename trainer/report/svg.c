@@ -61,7 +61,7 @@ static struct frame find_frame(const struct curve *c)
 
 static void draw_axes(FILE *out, const struct frame *f)
 {
-    const double dy = svg_tick(f->y1 - f->y0, 5);
+    const double dy = svg_tick(f->y1 - f->y0, 6);
     for (double y = ceil(f->y0 / dy) * dy; y <= f->y1 + dy * 1e-9; y += dy) {
         (void)fprintf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>",
                       LEFT, WIDTH - RIGHT, py(f, y), py(f, y));
@@ -73,6 +73,8 @@ static void draw_axes(FILE *out, const struct frame *f)
         (void)fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>", px(f, x),
                       HEIGHT - BOTTOM + 16, x);
     }
+    (void)fprintf(out, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">step</text>", LEFT - 6,
+                  HEIGHT - BOTTOM + 16);
     (void)fprintf(out,
                   "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>"
                   "<line class=\"axis\" x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\"/>",
