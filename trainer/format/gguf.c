@@ -236,12 +236,17 @@ static enum status read_info(struct cursor *c, struct gguf_tensor *t, char name[
                     (unsigned long long)start, dims);
     }
     t->view.dims = (int)dims;
+    int64_t elements = 1;
     for (uint32_t d = 0; d < dims; d++) {
         uint64_t n;
         TRY(read_bytes(c, &n, sizeof n, name));
         if (n == 0 || n > INT64_MAX) {
             return FAIL(INPUT, "%s: tensor '%s' at byte %llu: dimension %u is %llu", path, name,
                         (unsigned long long)start, d, (unsigned long long)n);
+        }
+        if (__builtin_mul_overflow(elements, (int64_t)n, &elements)) {
+            return FAIL(INPUT, "%s: tensor '%s' at byte %llu: its elements overflow", path, name,
+                        (unsigned long long)start);
         }
         t->view.shape[dims - 1 - d] = (int64_t)n; /* dims[0] is the contiguous one */
     }
@@ -462,6 +467,33 @@ static enum status part_path(const char *first, int64_t i, int64_t count, char *
     return STATUS_OK;
 }
 
+/* Part `i` of `count` must say so itself. */
+static enum status check_part(const struct gguf *part, int64_t i, int64_t count)
+{
+    int64_t no = 0;
+    int64_t theirs = 0;
+    TRY(gguf_int(part, "split.no", &no));
+    TRY(gguf_int(part, "split.count", &theirs));
+    if (no != i || theirs != count) {
+        return FAIL(INPUT, "%s: is part %lld of %lld, expected %lld of %lld", part->path,
+                    (long long)no, (long long)theirs, (long long)i, (long long)count);
+    }
+    return STATUS_OK;
+}
+
+/* No tensor of `part` is in an earlier one; `first` is the chain's head. */
+static enum status check_no_repeat(const struct gguf *first, const struct gguf *part)
+{
+    for (int64_t i = 0; i < part->tensor_count; i++) {
+        const char *name = part->tensors[i].name;
+        if (gguf_tensor_find(first, name) != &part->tensors[i]) {
+            return FAIL(INPUT, "%s: tensor '%s' is there twice, here and in an earlier part",
+                        part->path, name);
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status open_parts(struct gguf *g)
 {
     int64_t count = 1;
@@ -476,17 +508,14 @@ static enum status open_parts(struct gguf *g)
     struct gguf *last = g;
     for (int64_t i = 1; i < count; i++) {
         char path[4096];
-        int64_t no = 0;
-        int64_t theirs = 0;
         TRY(part_path(g->path, i, count, path, sizeof path));
         TRY(open_one(&last->next, path));
         last = last->next;
-        TRY(gguf_int(last, "split.no", &no));
-        TRY(gguf_int(last, "split.count", &theirs));
-        if (no != i || theirs != count) {
-            return FAIL(INPUT, "%s: is part %lld of %lld, expected %lld of %lld", path,
-                        (long long)no, (long long)theirs, (long long)i, (long long)count);
-        }
+        TRY(check_part(last, i, count));
+        TRY(check_no_repeat(g, last));
+    }
+    if (count > 1) { /* after the names: a middle part opened first is told so by its name */
+        TRY(check_part(g, 0, count));
     }
     if (find_kv(g, "split.tensors.count")) {
         TRY(gguf_int(g, "split.tensors.count", &total));

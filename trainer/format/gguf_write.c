@@ -156,6 +156,12 @@ enum status gguf_write_tensor(struct gguf_writer *w, const char *name, const str
         return FAIL(INPUT, "%s: tensor '%s' can't be stored: name too long or type %s unknown to GGUF",
                     w->path, name, dtype_row(view->dtype)->name);
     }
+    size_t row_bytes;
+    TRY(dtype_row_bytes(view->dtype, tensor_columns(view), &row_bytes));
+    if (row_bytes != view->row_bytes) {
+        return FAIL(INTERNAL, "%s: tensor '%s': its rows are %zu bytes, %zu apart; pack them first",
+                    w->path, name, row_bytes, view->row_bytes);
+    }
     struct pending *p = &tensors[w->tensor_count++];
     *p = (struct pending){.view = *view};
     memcpy(p->name, name, strlen(name) + 1);
@@ -217,6 +223,20 @@ static enum status write_file(const struct gguf_writer *w, FILE *f, const char *
     return ok && fflush(f) == 0 && fsync(fileno(f)) == 0 ? STATUS_OK : file_fail("write", path);
 }
 
+/* A file our own reader refuses (a key or tensor given twice) is not published. */
+static enum status read_back(const char *path)
+{
+    struct file_map m;
+    struct gguf *g = NULL;
+    TRY(file_map_open(&m, path));
+    const enum status status = gguf_open_memory(&g, path, m.data, m.size);
+    gguf_close(g);
+    file_map_close(&m);
+    return status == STATUS_INPUT
+               ? FAIL(INTERNAL, "written file is not readable: %s", status_message())
+               : status;
+}
+
 enum status gguf_writer_finish(struct gguf_writer *w)
 {
     char temporary[PATH_CAP + 8];
@@ -225,6 +245,9 @@ enum status gguf_writer_finish(struct gguf_writer *w)
     enum status status = f ? write_file(w, f, temporary) : file_fail("create", temporary);
     if (f && fclose(f) != 0 && status == STATUS_OK) {
         status = file_fail("close", temporary);
+    }
+    if (status == STATUS_OK) {
+        status = read_back(temporary);
     }
     if (status == STATUS_OK && rename(temporary, w->path) != 0) {
         status = file_fail("rename", temporary);
