@@ -129,8 +129,14 @@ enum status file_mkdirs(const char *path)
         }
         const char end = *p;
         *p = '\0';
-        if (mkdir(part, 0777) != 0 && errno != EEXIST) {
-            return file_fail("make the folder", part);
+        struct stat info;
+        if (mkdir(part, 0777) != 0) {
+            if (errno != EEXIST) {
+                return file_fail("make the folder", part);
+            }
+            if (stat(part, &info) != 0 || !S_ISDIR(info.st_mode)) {
+                return FAIL(IO, "%s: cannot make the folder: a file of that name is there", part);
+            }
         }
         *p = end;
         if (end == '\0') {
