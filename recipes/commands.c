@@ -45,6 +45,10 @@ static const struct command COMMANDS[] = {
      "method print", RECIPE_ANY, 0, cmd_validate,
      "Names what is wrong by line, column and nearest key. --print shows the recipe with every\n"
      "key, as a run saves it. Below is the reference of all keys."},
+    {"convert", "a model to another format or quantization type",
+     "MODEL --output FILE.gguf|FOLDER [--format Q8_0]", "output format", 0, 1, cmd_convert,
+     "MODEL is a GGUF file or a model folder. --format is the type of the layers' matrices; folders\n"
+     "take F32, F16 or BF16. Norms stay F32, a quantized file's embedding is Q8_0."},
     {"recipes", "list the shipped recipes, copy one", "[NAME [DESTINATION]]", "", 0, 2, cmd_recipes,
      NULL},
     {"plot", "redraw report.html of a run", "OUTPUT_DIR", "", 0, 1, cmd_plot, NULL},

@@ -67,6 +67,10 @@ static enum status open_tokenizer(struct run *r, const char *path)
         folder_of(c->init_from_config, folder);
         path = folder;
     }
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        (void)snprintf(r->tokenizer_folder, sizeof r->tokenizer_folder, "%s", path);
+    }
     return session_open_tokenizer(&r->tokenizer, path);
 }
 

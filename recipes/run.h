@@ -26,6 +26,7 @@ struct run {
     bool ops_open;
     struct model *model;
     struct tokenizer *tokenizer;
+    char tokenizer_folder[4096]; /* where its files lie, "" when it came from a GGUF */
     struct chat_template *chat;
     struct prompt_format format;
     struct run_data train;

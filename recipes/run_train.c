@@ -1,5 +1,6 @@
 /* Training over the loop: resume checks, exports, model card; see run.h. */
 #include <string.h>
+#include <unistd.h>
 
 #include "recipes/build.h"
 #include "recipes/run.h"
@@ -34,6 +35,24 @@ static enum status write_card(const struct run *r, const char *folder)
     return file_write_atomic(path, text, (size_t)n);
 }
 
+/* A full model's folder also holds its tokenizer, as Transformers expects. */
+static enum status copy_tokenizer(const struct run *r, const char *folder)
+{
+    static const char *const FILES[] = {"tokenizer.json", "tokenizer_config.json",
+                                        "chat_template.jinja", "generation_config.json",
+                                        "special_tokens_map.json"};
+    for (size_t i = 0; r->tokenizer_folder[0] && i < sizeof FILES / sizeof FILES[0]; i++) {
+        char from[2 * PATH_CAP];
+        char to[2 * PATH_CAP];
+        (void)snprintf(from, sizeof from, "%s/%s", r->tokenizer_folder, FILES[i]);
+        (void)snprintf(to, sizeof to, "%s/%s", folder, FILES[i]);
+        if (access(from, R_OK) == 0) {
+            TRY(file_copy(from, to));
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status run_export(void *run, const char *folder)
 {
     const struct run *r = run;
@@ -43,6 +62,7 @@ enum status run_export(void *run, const char *folder)
     } else {
         const struct model_folder_options options = {.dtype = DTYPE_F32};
         TRY(model_save_folder(r->model, folder, &options));
+        TRY(copy_tokenizer(r, folder));
     }
     return write_card(r, folder);
 }
