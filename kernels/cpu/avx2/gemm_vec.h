@@ -7,6 +7,12 @@
 #include <string.h>
 
 #define GEMM_INLINE static inline __attribute__((always_inline))
+/* Unrolls a short loop of constant length, so that arrays of vectors live in registers. */
+#ifdef __clang__
+#define GEMM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define GEMM_UNROLL _Pragma("GCC unroll 16")
+#endif
 #define GEMM_WIDTH 8
 #define GEMM_MR 6
 #define GEMM_NV 2
