@@ -20,8 +20,8 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* First line of `path` that starts with `key` (NULL: any), after its colon; "" when there is none.
- * */
+/* First line of `path` that starts with `key` (NULL: any), after its colon; "" when
+ * there is none. */
 static void read_line(const char *path, const char *key, char *out, size_t size)
 {
     FILE *in = fopen(path, "r");

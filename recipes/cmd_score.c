@@ -117,8 +117,8 @@ static enum status encode(struct scorer *s, const json_t *text, unsigned flags,
 }
 
 /* lm-eval's request: spaces at the end of the context belong to the continuation; the pair is
- * encoded together and cut at the length of the context's own ids; the last tokens that fit stay.
- * */
+ * encoded together and cut at the length of the context's own ids; the last tokens that fit
+ * stay. */
 static enum status read_continuation(struct scorer *s, const json_t *row, struct pending *p)
 {
     const char *context = json_string_value(json_object_get(row, "context"));

@@ -1,5 +1,4 @@
-/* The command table. A new command is a function and a row; a stage's row is added with its file.
- * */
+/* The command table. A new command is a function and a row. */
 #include "recipes/commands.h"
 
 #include "recipes/stages.h"
