@@ -1,0 +1,23 @@
+# Sourced by the MPI tests: a scratch folder and how to compare results of runs.
+set -euo pipefail
+: "${GRAFT_BINARY:?}" "${GRAFT_SOURCE:?}"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+cd "$GRAFT_SOURCE"
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_hwloc_base_binding_policy=none
+export OMPI_MCA_btl_vader_single_copy_mechanism=none
+
+ranks() { # n command ...
+    local n=$1
+    shift
+    mpirun -n "$n" "$GRAFT_BINARY" "$@" threads=1
+}
+
+same() { # file folder folder ...: byte-identical
+    local file=$1 first=$2 folder
+    shift 2
+    for folder in "$@"; do
+        cmp "$first/$file" "$folder/$file" || { echo "$folder/$file differs"; exit 1; }
+    done
+}
