@@ -22,7 +22,7 @@ struct adapter_config {
     double lora_dropout;
     bool use_rslora;
     enum adapter_init init;
-    char *target_regex;               /* target_modules as a string ("all-linear" or a regex), or NULL */
+    char *target_regex;               /* target_modules as a string (all-linear or regex), or NULL */
     char **target_modules;            /* list form, or NULL: PEFT's default for the model type */
     int64_t target_count;
     char *exclude_regex;              /* exclude_modules as a string, or NULL */
@@ -43,11 +43,13 @@ struct adapter; /* attached: hooks, names, parameter indices */
 void adapter_config_close(struct adapter_config *c);
 
 /* Attaches a new adapter to `m`: hooks on every matching linear, parameters added to `params` (not
- * sealed yet). Fails with RECIPE when nothing matches (lists module names) or a key is unsupported. */
+ * sealed yet). Fails with RECIPE when nothing matches (lists module names) or a key is not
+ * supported. */
 MUST_USE enum status adapter_attach(struct adapter **out, struct model *m,
                                     struct param_set *params, const struct adapter_config *config);
 
-/* After sealing: initial values (A uniform(+-1/sqrt(in)), B 0 by default), keyed by (seed, module). */
+/* After sealing: initial values (A uniform(+-1/sqrt(in)), B 0 by default), keyed by (seed,
+ * module). */
 void adapter_initialize(struct adapter *a, uint64_t seed);
 
 /* Reads `folder`/adapter_config.json into *config (close it). Fails with INPUT. */
@@ -59,6 +61,16 @@ MUST_USE enum status adapter_load(struct adapter *a, const char *folder);
 
 /* Writes adapter_config.json and adapter_model.safetensors (F32) as PEFT writes them. */
 MUST_USE enum status adapter_save(const struct adapter *a, const char *folder);
+
+/* A model_edit_fn (trainer/model/save.h) whose ctx is an adapter: adds its scale B A to row `row`
+ * of l's weight. Fails with RECIPE when another kind of hook hangs there too. */
+MUST_USE enum status adapter_merge_row(void *adapter, const struct linear *l, int64_t row,
+                                       float *values);
+
+/* Writes a GGUF adapter for llama.cpp, F32, for the model it is attached to (its architecture, its
+ * tensor names and q/k row order). Fails with RECIPE when GGUF has no name for something; IO. */
+MUST_USE enum status adapter_save_gguf(const struct adapter *a, const struct model *m,
+                                       const char *path);
 
 /* Detaches the hooks from the model and frees. */
 void adapter_close(struct adapter *a);

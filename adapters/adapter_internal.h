@@ -3,6 +3,10 @@
 
 #include "adapters/adapter.h"
 
+/* Largest values taken from files and recipes; a whole alpha fits an int64. */
+enum { ADAPTER_MAX_RANK = 4096 };
+#define ADAPTER_MAX_ALPHA 1e9
+
 /* One wrapped module. */
 struct adapter_site {
     struct linear *linear;

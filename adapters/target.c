@@ -1,12 +1,16 @@
-/* PEFT's target matching; see target.h. Regular expressions run with PCRE2 under match limits. */
+/* PEFT's target matching; see target.h. Expressions run with PCRE2 under match limits, since folders
+ * of others bring them along. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "adapters/target.h"
 
+#include <math.h>
 #include <pcre2.h>
 #include <string.h>
 #include <strings.h>
 
-enum { MATCH_LIMIT = 100000, PATTERN_CAP = 2048 };
+#include "adapters/adapter_internal.h"
+
+enum { MATCH_LIMIT = 100000, HEAP_KIB = 1024, PATTERN_CAP = 2048 };
 
 /* A compiled key of rank_pattern or alpha_pattern. */
 struct pattern {
@@ -26,6 +30,7 @@ struct target {
     size_t alpha_count;
     pcre2_match_data *match;
     pcre2_match_context *limits;
+    bool *gave_up; /* a match ran into the limits: its answer is worth nothing */
 };
 
 static const char *const DEFAULT_TARGETS[] = {"q_proj", "v_proj"};
@@ -52,7 +57,9 @@ static enum status compile(const char *prefix, const char *text, const char *suf
     return STATUS_OK;
 }
 
-static enum status compile_patterns(const json_t *object, struct pattern **out, size_t *count)
+/* `limit`: largest value that makes sense. */
+static enum status compile_patterns(const json_t *object, double limit, struct pattern **out,
+                                    size_t *count)
 {
     const size_t n = json_object_size(object);
     if (n == 0) {
@@ -66,11 +73,12 @@ static enum status compile_patterns(const json_t *object, struct pattern **out, 
     json_t *value;
     json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
-        if (!json_is_number(value)) {
-            return FAIL(RECIPE, "rank_pattern/alpha_pattern: '%s' is not a number", key);
+        if (!json_is_number(value) || !(fabs(json_number_value(value)) <= limit)) {
+            return FAIL(RECIPE, "rank_pattern/alpha_pattern: '%.200s' is not a number up to %g",
+                        key, limit);
         }
         (*out)[*count].value = json_number_value(value);
-        TRY(compile("(?:.*\\.)?(?:", key, ")$", &(*out)[*count].code));
+        TRY(compile("(.*\\.)?(", key, ")$", &(*out)[*count].code));
         (*count)++;
     }
     return STATUS_OK;
@@ -81,10 +89,12 @@ static enum status target_compile(struct target *t)
     const struct adapter_config *c = t->config;
     t->match = pcre2_match_data_create(32, NULL);
     t->limits = pcre2_match_context_create(NULL);
-    if (!t->match || !t->limits) {
+    t->gave_up = calloc(1, sizeof *t->gave_up);
+    if (!t->match || !t->limits || !t->gave_up) {
         return FAIL(MEMORY, "adapter: no memory for target matching");
     }
     (void)pcre2_set_match_limit(t->limits, MATCH_LIMIT);
+    (void)pcre2_set_heap_limit(t->limits, HEAP_KIB);
     if (c->target_regex) {
         t->all_linear = strcasecmp(c->target_regex, "all-linear") == 0;
         if (!t->all_linear) {
@@ -99,11 +109,12 @@ static enum status target_compile(struct target *t)
             return FAIL(RECIPE, "layers_to_transform needs target_modules as a list, not '%s'",
                         c->target_regex);
         }
-        TRY(c->layers_pattern ? compile(".*\\.", c->layers_pattern, "\\.(\\d+)\\.", &t->layer)
-                              : compile(".*?\\.[^.]*", "", "\\.(\\d+)\\.", &t->layer));
+        const bool named = c->layers_pattern && c->layers_pattern[0];
+        TRY(compile(named ? "(?:^|.*?\\.)" : ".*?\\.[^.]*", named ? c->layers_pattern : "",
+                    "\\.(?P<idx>\\d+)\\.", &t->layer));
     }
-    TRY(compile_patterns(c->rank_pattern, &t->ranks, &t->rank_count));
-    return compile_patterns(c->alpha_pattern, &t->alphas, &t->alpha_count);
+    TRY(compile_patterns(c->rank_pattern, ADAPTER_MAX_RANK, &t->ranks, &t->rank_count));
+    return compile_patterns(c->alpha_pattern, ADAPTER_MAX_ALPHA, &t->alphas, &t->alpha_count);
 }
 
 enum status target_open(struct target **out, const struct adapter_config *c)
@@ -141,12 +152,18 @@ void target_close(struct target *t)
     patterns_close(t->alphas, t->alpha_count);
     pcre2_match_data_free(t->match);
     pcre2_match_context_free(t->limits);
+    free(t->gave_up);
     free(t);
 }
 
 static bool regex_matches(const struct target *t, const pcre2_code *code, const char *name)
 {
-    return pcre2_match(code, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, t->match, t->limits) > 0;
+    const int n =
+        pcre2_match(code, (PCRE2_SPTR)name, PCRE2_ZERO_TERMINATED, 0, 0, t->match, t->limits);
+    if (n < 0 && n != PCRE2_ERROR_NOMATCH) {
+        *t->gave_up = true;
+    }
+    return n >= 0; /* 0: more groups than the match data holds */
 }
 
 /* 0: no hit, 1: suffix hit, 2: the whole path. */
@@ -159,7 +176,8 @@ static int list_hit(char *const *list, int64_t count, const char *name)
         if (n == length && memcmp(name, list[i], n) == 0) {
             return 2;
         }
-        if (n < length && name[length - n - 1] == '.' && memcmp(name + length - n, list[i], n) == 0) {
+        if (n < length && name[length - n - 1] == '.'
+            && memcmp(name + length - n, list[i], n) == 0) {
             hit = 1;
         }
     }
@@ -171,8 +189,12 @@ static bool layer_wanted(const struct target *t, const char *name)
     if (!regex_matches(t, t->layer, name)) {
         return false;
     }
-    const PCRE2_SIZE *at = pcre2_get_ovector_pointer(t->match);
-    const int64_t index = strtoll(name + at[2], NULL, 10);
+    PCRE2_UCHAR digits[24];
+    PCRE2_SIZE size = sizeof digits;
+    if (pcre2_substring_copy_byname(t->match, (PCRE2_SPTR) "idx", digits, &size) != 0) {
+        return false; /* no such group, or a number too long for any layer */
+    }
+    const int64_t index = strtoll((const char *)digits, NULL, 10);
     for (int64_t i = 0; i < t->config->layers_count; i++) {
         if (t->config->layers_to_transform[i] == index) {
             return true;
@@ -209,6 +231,13 @@ static const struct pattern *pattern_find(const struct target *t, const struct p
         }
     }
     return NULL;
+}
+
+enum status target_check(const struct target *t)
+{
+    return *t->gave_up ? FAIL(RECIPE, "target_modules, exclude_modules or a pattern takes too long "
+                                      "to match; write a simpler expression")
+                       : STATUS_OK;
 }
 
 int64_t target_rank(const struct target *t, const char *name)

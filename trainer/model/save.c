@@ -5,24 +5,17 @@
 
 #include "kernels/tensor/quant.h"
 
-/* Hugging Face row that GGUF row `row` holds: (h, 2i + j) has (h, j d/2 + i). */
-static int64_t unpermuted_row(int64_t row, int64_t head)
-{
-    const int64_t in_head = row % head;
-    return row - in_head + in_head % 2 * (head / 2) + in_head / 2;
-}
-
 /* One row as F32. */
 static enum status read_row(const struct save_source *s, int64_t row, float *values)
 {
     if (!s->linear) {
         for (int64_t i = 0; i < s->columns; i++) {
-            const int64_t from = s->permute_head ? unpermuted_row(i, s->permute_head) : i;
+            const int64_t from = s->permute_head ? site_row_from_gguf(i, s->permute_head) : i;
             values[i] = s->values[from] + s->add;
         }
         return STATUS_OK;
     }
-    const int64_t from = s->permute_head ? unpermuted_row(row, s->permute_head) : row;
+    const int64_t from = s->permute_head ? site_row_from_gguf(row, s->permute_head) : row;
     quant_decode(&s->linear->w, from, 0, s->columns, values);
     return s->edit ? s->edit(s->edit_ctx, s->linear, from, values) : STATUS_OK;
 }

@@ -164,3 +164,9 @@ enum status model_each_norm(struct model *m, norm_fn fn, void *ctx)
     }
     return fn(ctx, &m->final_norm);
 }
+
+int64_t site_row_from_gguf(int64_t row, int64_t head)
+{
+    const int64_t in_head = row % head; /* (h, 2i + j) holds (h, j head/2 + i) */
+    return row - in_head + in_head % 2 * (head / 2) + in_head / 2;
+}

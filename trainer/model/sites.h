@@ -48,3 +48,6 @@ void site_gguf_name(const struct site *s, int64_t layer, char *buf);
 /* The linear or norm of a layer's site. */
 struct linear *site_linear(const struct site *s, struct model_layer *layer);
 struct norm *site_norm(const struct site *s, struct model_layer *layer);
+
+/* Hugging Face row that row `row` of a permuted GGUF matrix with heads of `head` rows holds. */
+int64_t site_row_from_gguf(int64_t row, int64_t head);
