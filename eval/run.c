@@ -79,7 +79,7 @@ static enum status judge(const struct eval_config *c, const struct eval_env *env
                          const struct completion *done)
 {
     struct text said = {0};
-    TRY(tokenizer_decode(env->format.tokenizer, done->ids, done->count, true, &said));
+    TRY(completion_text(env->format.tokenizer, done->ids, done->count, &said));
     const double score = grade_completion(said.data, s->rows[done->prompt]);
     s->verdicts[s->verdict_count++] = (struct verdict){
         .problem = s->problem[done->prompt],

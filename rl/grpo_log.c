@@ -205,7 +205,7 @@ enum status grpo_write_completions(const struct grpo *g, const struct live_round
         enum status status =
             tokenizer_decode(tokenizer, group->prompt, group->prompt_count, false, &prompt);
         if (status == STATUS_OK) {
-            status = tokenizer_decode(tokenizer, r->row[i].ids, r->row[i].count, true, &said);
+            status = completion_text(tokenizer, r->row[i].ids, r->row[i].count, &said);
         }
         if (status == STATUS_OK) {
             json_t *line = completion_line(g, live, &r->row[i], prompt.data, said.data);

@@ -60,7 +60,7 @@ static enum status judge_row(const struct rollout_config *c, const struct rollou
                              const json_t *data, struct rollout_row *row)
 {
     struct text said = {0};
-    TRY(tokenizer_decode(env->format.tokenizer, row->ids, row->count, true, &said));
+    TRY(completion_text(env->format.tokenizer, row->ids, row->count, &said));
     const struct reward_input input = {
         .completion = said.data,
         .tokens = row->count,

@@ -87,3 +87,20 @@ enum status prompt_ids(const struct prompt_format *f, const json_t *row, const c
     }
     return STATUS_OK;
 }
+
+enum status completion_text(const struct tokenizer *tokenizer, const int32_t *ids, int64_t count,
+                            struct text *out)
+{
+    struct token_list known = {0};
+    enum status status = STATUS_OK;
+    for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
+        if (ids[i] < tokenizer_vocab_size(tokenizer)) {
+            status = token_list_push(&known, ids[i]);
+        }
+    }
+    if (status == STATUS_OK) {
+        status = tokenizer_decode(tokenizer, known.ids, known.count, true, out);
+    }
+    token_list_free(&known);
+    return status;
+}

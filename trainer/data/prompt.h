@@ -27,3 +27,8 @@ MUST_USE enum status prompt_ids(const struct prompt_format *f, const json_t *row
 MUST_USE enum status prompt_render(const struct prompt_format *f, const json_t *messages,
                                    const json_t *tools, bool generation_prompt, struct text *out,
                                    struct template_span **spans, int64_t *span_count);
+
+/* Text of a completion without special tokens. Ids beyond the tokenizer's vocabulary (rows that pad a
+ * model's embedding) stand for no text, as in Transformers. The caller frees out->data. */
+MUST_USE enum status completion_text(const struct tokenizer *tokenizer, const int32_t *ids,
+                                     int64_t count, struct text *out);
