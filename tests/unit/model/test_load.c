@@ -490,6 +490,33 @@ static void spoiled_ggufs_are_refused(void **state)
     model_files_remove(&f);
 }
 
+/* Damage anywhere in header and keys is refused or harmless, never a crash (run under asan). */
+static void damaged_ggufs_do_no_harm(void **state)
+{
+    (void)state;
+    static const uint8_t VALUES[] = {0x00, 0x01, 0x7f, 0x80, 0xff};
+    struct model_files f;
+    char path[MODEL_FILES_PATH];
+    int refusals = 0;
+    model_files_make(&f);
+    (void)model_files_path(&f, "model.gguf", path);
+    struct model *m = shaken_model(&f, CONFIGS[3]);
+    for (size_t place = 0; place < 1500; place += 6) {
+        struct model *back;
+        need(model_save_gguf(m, path, &(struct model_gguf_options){.linear = DTYPE_Q8_0,
+                                                                    .embedding = DTYPE_F32}), path);
+        model_files_patch(&f, "model.gguf", "GGUF", place, &VALUES[place / 6 % sizeof VALUES], 1);
+        if (model_open(&back, path, NULL) != STATUS_OK) {
+            assert_true(strlen(status_message()) > 0);
+            refusals++;
+        }
+        model_close(back);
+    }
+    assert_true(refusals > 100);
+    model_close(m);
+    model_files_remove(&f);
+}
+
 static enum status write_own_key(void *ctx, struct gguf_writer *w)
 {
     TRY(gguf_write_string(w, "tokenizer.ggml.model", "gpt2", 4));
@@ -549,6 +576,7 @@ int main(void)
         cmocka_unit_test(spoiled_folders_are_refused),
         cmocka_unit_test(folders_of_other_spellings_load),
         cmocka_unit_test(spoiled_ggufs_are_refused),
+        cmocka_unit_test(damaged_ggufs_do_no_harm),
         cmocka_unit_test(gguf_carries_tokenizer_keys),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
