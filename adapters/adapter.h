@@ -22,7 +22,7 @@ struct adapter_config {
     double lora_dropout;
     bool use_rslora;
     enum adapter_init init;
-    char *target_regex;               /* target_modules as a string (all-linear or regex), or NULL */
+    char *target_regex;               /* target_modules as one string (all-linear, regex) */
     char **target_modules;            /* list form, or NULL: PEFT's default for the model type */
     int64_t target_count;
     char *exclude_regex;              /* exclude_modules as a string, or NULL */

@@ -1,5 +1,5 @@
-/* PEFT's target matching; see target.h. Expressions run with PCRE2 under match limits, since folders
- * of others bring them along. */
+/* PEFT's target matching; see target.h. Expressions run with PCRE2 under match limits, because
+ * folders of others bring them along. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include "adapters/target.h"
 

@@ -1,4 +1,4 @@
-/* Which modules are wrapped, and with which rank and alpha: PEFT's rules as a table (adapters.md 2.3). */
+/* Which modules are wrapped, and with which rank and alpha: PEFT's rules (spec adapters.md 2.3). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #define Q11 "model.layers.11.self_attn.q_proj"
 #define UP1 "model.layers.1.mlp.up_proj"
 
-/* target_modules, exclude_modules, layers_to_transform and layers_pattern as JSON would say them. */
+/* target_modules, exclude_modules, layers_to_transform and layers_pattern as a file has them. */
 struct rule {
     const char *regex;
     const char *list[3];
@@ -62,7 +62,8 @@ static const struct match_case {
      true},
     {"layer", {.list = {"q_proj"}, .layers = {1}, .layers_count = 1}, Q1, false, true},
     {"other layer", {.list = {"q_proj"}, .layers = {1}, .layers_count = 1}, Q0, false, false},
-    {"layer 11 is not 1", {.list = {"q_proj"}, .layers = {1}, .layers_count = 1}, Q11, false, false},
+    {"layer 11 is not 1", {.list = {"q_proj"}, .layers = {1}, .layers_count = 1}, Q11, false,
+     false},
     {"second layer", {.list = {"q_proj"}, .layers = {1, 11}, .layers_count = 2}, Q11, false, true},
     {"layers do not filter whole paths", {.list = {Q0}, .layers = {1}, .layers_count = 1}, Q0,
      false, true},
