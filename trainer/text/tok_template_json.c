@@ -70,7 +70,8 @@ static enum status read_single(struct tokenizer *t, const json_t *json, struct t
             return FAIL(INPUT, "item %zu of 'single' is neither SpecialToken nor Sequence", i);
         }
     }
-    return texts == 1 ? STATUS_OK : FAIL(INPUT, "'single' holds the text %d times, not once", texts);
+    return texts == 1 ? STATUS_OK
+                      : FAIL(INPUT, "'single' holds the text %d times, not once", texts);
 }
 
 static enum status template_processing(struct tokenizer *t, const json_t *json)

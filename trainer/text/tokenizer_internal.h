@@ -77,7 +77,8 @@ MUST_USE enum status tok_file_read(struct text *out, const char *path, size_t li
 
 /* ---- Unicode (tok_unicode.c) ---- */
 
-/* Bytes of the character at s (n >= 1 bytes left), or of the maximal invalid part (*valid false). */
+/* Bytes of the character at s (n >= 1 bytes left), or of the maximal invalid part (then *valid is
+ * false). */
 size_t tok_utf8_step(const char *s, size_t n, bool *valid);
 
 /* Code point of the character at s, which is valid UTF-8; *size its bytes. */
@@ -430,7 +431,7 @@ struct tok_match_args {
 MUST_USE enum status tok_added_match(const struct tokenizer *t, const struct tok_match_args *args,
                                      struct tok_ranges *out);
 
-/* True when `id` is a special token, or one of the vocabulary with the content of a special token. */
+/* True when `id` is a special token, or one of the vocabulary with a special token's content. */
 bool tok_is_special(const struct tokenizer *t, int32_t id);
 
 /* Text of an id, added tokens first; NULL: none. */
