@@ -48,13 +48,13 @@ static const struct product_shape SHAPES[] = {
     {.m = 67, .n = 33, .k = 64, .alpha = 0.7f, .bias = true},
     {.m = 13, .n = 31, .k = 96, .first_row = 3, .accumulate = true, .alpha = -1.3f},
     {.m = 5, .n = 70, .k = 576, .first_row = 2, .bias = true, .alpha = 2.0f},
-    {.m = 300, .n = 17, .k = 320, .accumulate = true, .alpha = 0.25f},
-    {.m = 25, .n = 300, .k = 128},
+    {.m = 250, .n = 17, .k = 64, .accumulate = true, .alpha = 0.25f},
+    {.m = 25, .n = 300, .k = 32},
     {.m = 3, .n = 49, .k = 1088, .first_row = 1},
     {.m = 0, .n = 5, .k = 64},
     {.m = 12, .n = 40, .k = 256, .first_row = 5, .alpha = 0.5f, .accumulate = true},
     {.m = 2, .n = 35, .k = 1280, .first_row = 1, .bias = true},
-    {.m = 67, .n = 16, .k = 512},
+    {.m = 25, .n = 16, .k = 512},
     /* plain types only: rows that are not whole groups */
     {.m = 7, .n = 19, .k = 4, .accumulate = true, .alpha = 2.0f},
     {.m = 19, .n = 576, .k = 8},
@@ -78,7 +78,7 @@ static void one_product(struct ops_context *c, const struct product_shape *shape
     product_open(&p, shape, type, by_rows);
     product_expect(&p, c);
     product_call(&p, c);
-    const int64_t bad = product_worst(&p, c);
+    const int64_t bad = product_worst(&p);
     if (bad >= 0) {
         fail_msg("%s %s m=%d n=%d k=%d: element %d is %.9g, expected %.9g +- %.3g",
                  by_rows ? "gemm_dx" : "gemm", type == DTYPE_NF4 ? "NF4" : dtype_row(type)->name,
@@ -121,7 +121,7 @@ static void gradients_match(void **state)
         gradient_open(&g, &GRADIENTS[i]);
         gradient_expect(&g, &c);
         gradient_call(&g, &c);
-        const int64_t bad = gradient_worst(&g, &c);
+        const int64_t bad = gradient_worst(&g);
         if (bad >= 0) {
             fail_msg("gemm_dw shape %d: element %d is %.9g, expected %.9g +- %.3g", (int)i,
                      (int)bad, (double)g.dw[bad], g.want[bad], g.allowed[bad]);

@@ -64,8 +64,8 @@ void gemm_random_weight(struct arena *mem, enum dtype type, int64_t rows, int64_
 {
     size_t bytes;
     const uint32_t stream = 40 + (uint32_t)type;
-    const float *values = case_floats(mem, type <= DTYPE_BF16 || type == DTYPE_NF4 ? rows * cols : 0,
-                                      stream);
+    const bool from_floats = type <= DTYPE_BF16 || type == DTYPE_NF4;
+    const float *values = case_floats(mem, from_floats ? rows * cols : 0, stream);
     *out = (struct tensor){.dtype = type, .dims = 2, .shape = {rows, cols}, .data = values};
     if (type == DTYPE_NF4) {
         assert_int_equal(quant_nf4_bytes(rows * cols, &bytes), STATUS_OK);
@@ -214,9 +214,8 @@ static bool close_enough(float got, double want, double allowed)
                          : memcmp(&got, &exact, sizeof got) == 0;
 }
 
-int64_t product_worst(const struct product_case *p, const struct ops_context *c)
+int64_t product_worst(const struct product_case *p)
 {
-    (void)c;
     for (int64_t at = 0; at < p->shape.m * p->ldy; at++) {
         const bool inside = at % p->ldy < p->cols;
         if (inside ? !close_enough(p->y[at], p->want[at], p->allowed[at])
@@ -282,9 +281,8 @@ void gradient_call(struct gradient_case *g, struct ops_context *c)
     c->ops->gemm_dw(c, &a);
 }
 
-int64_t gradient_worst(const struct gradient_case *g, const struct ops_context *c)
+int64_t gradient_worst(const struct gradient_case *g)
 {
-    (void)c;
     for (int64_t cell = 0; cell < g->shape.n * g->shape.k; cell++) {
         if (!close_enough(g->dw[cell], g->want[cell], g->allowed[cell])) {
             return cell;

@@ -46,7 +46,7 @@ void product_expect(struct product_case *p, const struct ops_context *c);
 void product_call(struct product_case *p, struct ops_context *c);
 
 /* Index of the first element outside what is allowed, or written outside the result; else -1. */
-int64_t product_worst(const struct product_case *p, const struct ops_context *c);
+int64_t product_worst(const struct product_case *p);
 
 struct gradient_shape {
     int64_t n;
@@ -72,7 +72,7 @@ void gradient_open(struct gradient_case *g, const struct gradient_shape *shape);
 void gradient_close(struct gradient_case *g);
 void gradient_expect(struct gradient_case *g, const struct ops_context *c);
 void gradient_call(struct gradient_case *g, struct ops_context *c);
-int64_t gradient_worst(const struct gradient_case *g, const struct ops_context *c);
+int64_t gradient_worst(const struct gradient_case *g);
 
 /* Random valid blocks of any type. The memory comes from `mem`. */
 void gemm_random_weight(struct arena *mem, enum dtype type, int64_t rows, int64_t cols,
