@@ -11,6 +11,8 @@ struct target; /* compiled rules */
 /* Compiles the rules of `c`. Fails with RECIPE naming a bad regular expression. Close with
  * target_close. */
 MUST_USE enum status target_open(struct target **out, const struct adapter_config *c);
+
+/* Frees the rules. NULL is allowed. */
 void target_close(struct target *t);
 
 /* True when module `name` is wrapped; `is_head`: it is the output embedding, which "all-linear"
@@ -23,4 +25,6 @@ MUST_USE enum status target_check(const struct target *t);
 /* Rank and alpha of a module: the first key of rank_pattern / alpha_pattern that matches
  * (.*\.)?(KEY)$, else the defaults. Looked up independently. */
 int64_t target_rank(const struct target *t, const char *name);
+
+/* Numerator of the module's scale (alpha / rank, or alpha / sqrt(rank) for rsLoRA). */
 double target_alpha(const struct target *t, const char *name);

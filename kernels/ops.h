@@ -322,8 +322,11 @@ MUST_USE enum status ops_context_open(struct ops_context *c, const struct ops_op
 MUST_USE enum status ops_context_open_tier(struct ops_context *c, const struct ops_options *options,
                                            enum cpu_tier tier);
 
+/* Joins the pool's threads and frees the scratch; no op may be running. */
 void ops_context_close(struct ops_context *c);
 
 /* lse = max + log(sum) and H = lse - E[z] of finished statistics; logp of target = target - lse. */
 float logit_stats_lse(const struct logit_stats *s);
+
+/* Nats; 0 for a distribution on one id. */
 float logit_stats_entropy(const struct logit_stats *s);

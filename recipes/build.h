@@ -25,6 +25,8 @@ MUST_USE enum status recipe_adapter(const struct recipe *r, struct adapter_confi
 
 /* Objective and advantages of grpo. */
 void recipe_objective(const struct recipe *r, struct objective_config *out);
+
+/* Scaling and aggregation of the rewards, for advantage_compute. */
 void recipe_advantage(const struct recipe *r, struct advantage_config *out);
 
 /* Parameters of the rewards as a new object: {"cosine_max_len": 1000, ...}. */

@@ -73,6 +73,7 @@ MUST_USE enum status run_evaluate(struct run *r, const char *label, bool hooks,
 /* Steps of the whole run: max_steps, or epochs x steps_per_epoch. */
 int64_t run_max_steps(const struct recipe *recipe, int64_t steps_per_epoch);
 
+/* Closes what is open, in reverse order; ranks last. Safe on a run that failed to open. */
 void run_close(struct run *r);
 
 /* Ends a stage: closes everything and returns `status`. After a failure under MPI the message is

@@ -3,9 +3,23 @@
 
 #include "recipes/cli.h"
 
+/* Supervised fine-tuning by recipe, alone or under MPI: checkpoints, adapter or model, log and
+ * report go to output_dir. Fails with RECIPE, INPUT, MEMORY, IO, NUMERIC or INTERRUPTED. */
 MUST_USE enum status stage_sft(const struct command_args *args);
+
+/* GRPO by recipe: accuracy before, training, accuracy after. Results and failures as stage_sft. */
 MUST_USE enum status stage_grpo(const struct command_args *args);
+
+/* Accuracy of a model, and of it with an adapter, on the recipe's held-out rows: one JSON line
+ * with --json, else text. Collective. */
 MUST_USE enum status stage_eval(const struct command_args *args);
+
+/* Completions of prompts: rows in by --input, rows with the completions out by --output. */
 MUST_USE enum status stage_generate(const struct command_args *args);
+
+/* What a run, checkpoint or adapter folder holds, written as an adapter, merged model or GGUF. */
 MUST_USE enum status stage_export(const struct command_args *args);
+
+/* Speed of this machine and of one kind of work, one JSON line per figure (rates in tokens/s,
+ * times in s, memory in GiB). Writes no file. Fails with USAGE, and as the work does. */
 MUST_USE enum status stage_bench(const struct command_args *args);

@@ -62,5 +62,9 @@ MUST_USE enum status yaml_to_json(const struct yaml_tree *tree, const struct yam
 
 /* Number parsing shared with the schema: the whole text, decimal, C locale; false otherwise. */
 bool yaml_parse_int(const char *text, int64_t *out);
+
+/* Finite decimals only: no hexadecimal, nan or inf. */
 bool yaml_parse_float(const char *text, double *out);
+
+/* true/false, yes/no, on/off in any case. */
 bool yaml_parse_bool(const char *text, bool *out);

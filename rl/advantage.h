@@ -30,6 +30,8 @@ struct advantage_args {
     double *reward;
     double *group_std;
 };
+
+/* Fills args->advantage (and reward, group_std when wanted) from the rewards. */
 MUST_USE enum status advantage_compute(const struct advantage_config *config,
                                        const struct advantage_args *args);
 

@@ -32,4 +32,5 @@ MUST_USE enum status grpo_open(struct grpo **out, const struct grpo_config *conf
 /* The method for train_run; valid while `g` lives. */
 struct train_method grpo_method(struct grpo *g);
 
+/* Frees the rounds and the pass; config, env and params stay the caller's. NULL is allowed. */
 void grpo_close(struct grpo *g);

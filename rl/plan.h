@@ -30,6 +30,8 @@ int64_t grpo_plan_round_rows(const struct grpo_plan *p);
 
 /* Rounds of one epoch (the partial last chunk is dropped) and optimizer steps of one epoch. */
 int64_t grpo_plan_rounds_per_epoch(const struct grpo_plan *p);
+
+/* Optimizer steps of one epoch; the last may have fewer micro-steps. */
 int64_t grpo_plan_steps_per_epoch(const struct grpo_plan *p);
 
 /* Micro-steps [first, first + count) of optimizer step `step`, counted from the start of training. */
@@ -37,6 +39,8 @@ void grpo_plan_window(const struct grpo_plan *p, int64_t step, int64_t *first, i
 
 /* Round and slice of a micro-step. */
 int64_t grpo_plan_round_of(const struct grpo_plan *p, int64_t micro);
+
+/* 0 .. slices - 1: which part of its round a micro-step trains. */
 int64_t grpo_plan_slice_of(const struct grpo_plan *p, int64_t micro);
 
 /* Dataset rows of round `round`: indices[0 .. round rows / group size). Fails with MEMORY. */

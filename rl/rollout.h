@@ -75,8 +75,12 @@ MUST_USE enum status rollout_round(const struct rollout_config *c, const struct 
                                    const int64_t *indices, int64_t groups, int64_t round_index,
                                    struct round *out);
 
+/* Frees groups and rows and zeroes the round. */
 void round_close(struct round *r);
 
 /* A round as JSON (ids, log-probs, rewards) and back, for a checkpoint in the middle of a round. */
 MUST_USE enum status round_to_json(const struct round *r, json_t **out);
+
+/* Reads what round_to_json wrote. Fails with INPUT on a damaged one, MEMORY; round_close in either
+ * case. */
 MUST_USE enum status round_from_json(const json_t *json, struct round *out);

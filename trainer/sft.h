@@ -52,4 +52,5 @@ struct train_method sft_method(struct sft *s);
  * eval_mean_token_accuracy and eval_entropy to `line`. */
 MUST_USE enum status sft_evaluate(struct sft *s, json_t *line);
 
+/* Frees the method's state; what it borrowed stays. NULL is allowed. */
 void sft_close(struct sft *s);

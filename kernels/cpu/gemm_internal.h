@@ -87,8 +87,15 @@ struct gemm_choice {
     const struct gemm_tier *pairs;
 };
 
+/* y = x W^T as struct gemm_args says: tiles of x rows over weight strips, panels shared out to the
+ * threads. Scratch is the context's. Shapes were checked by the plan; it can't fail. */
 void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const struct gemm_args *a);
+
+/* dx = dy W as struct gemm_dx_args says: the same product with the reduction over weight rows. */
 void gemm_run_dx(struct ops_context *c, const struct gemm_choice *choice,
                  const struct gemm_dx_args *a);
+
+/* dw += dy^T x as struct gemm_dw_args says: OPS_GRAD_BLOCK tokens at a time, counted from each
+ * unit's first token; threads share out rows of dw, so sums never depend on their number. */
 void gemm_run_dw(struct ops_context *c, const struct gemm_choice *choice,
                  const struct gemm_dw_args *a);

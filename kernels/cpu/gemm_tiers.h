@@ -7,4 +7,6 @@
  * both give the bits of kernels/ref; in COMPUTE_BF16 they do too unless the context has
  * has_bf16_dot, where the AVX-512 tier multiplies pairs (its own rule, see gemm_internal.h). */
 void gemm_avx2_fill(struct ops *table);
+
+/* Same for AVX-512; pairs of bf16 when has_bf16_dot. */
 void gemm_avx512_fill(struct ops *table);

@@ -53,6 +53,12 @@ MUST_USE enum status dtype_row_bytes(enum dtype type, int64_t columns, size_t *o
 
 /* fp16 and bf16 <-> fp32, round half to even, NaN kept (bf16: top 16 bits | 0x40). */
 float dtype_f16_to_f32(uint16_t h);
+
+/* Beyond the largest half: infinity; below the least subnormal: a signed zero. */
 uint16_t dtype_f32_to_f16(float x);
+
+/* Exact: the 16 bits are the upper half of the float's. */
 float dtype_bf16_to_f32(uint16_t h);
+
+/* Half to even on the dropped 16 bits. */
 uint16_t dtype_f32_to_bf16(float x);

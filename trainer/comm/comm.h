@@ -47,6 +47,8 @@ MUST_USE enum status comm_gather_all(const struct comm *c, const void *mine, siz
 
 /* Point to point, blocking, any size. */
 MUST_USE enum status comm_send(const struct comm *c, const void *data, size_t bytes, int to);
+
+/* Waits for exactly `bytes` bytes of rank `from`. Fails with IO when the transport does. */
 MUST_USE enum status comm_receive(const struct comm *c, void *data, size_t bytes, int from);
 
 /* Waits for all ranks. */

@@ -48,4 +48,5 @@ MUST_USE enum status shard_sum_push(struct shard_sum *s, struct ops_context *ops
 MUST_USE enum status shard_sum_finish(struct shard_sum *s, struct ops_context *ops,
                                       const struct comm *c, float *out);
 
+/* Frees the buffers. */
 void shard_sum_close(struct shard_sum *s);

@@ -22,8 +22,10 @@ MUST_USE enum status dataset_open(struct dataset **out, const char *path, const 
 /* Rows made in memory: takes the reference of `rows`, an array of objects. */
 MUST_USE enum status dataset_from_rows(struct dataset **out, const char *name, json_t *rows);
 
+/* Unmaps the file or drops the rows. NULL is allowed. */
 void dataset_close(struct dataset *d);
 
+/* Rows after slicing. */
 int64_t dataset_count(const struct dataset *d);
 
 /* Name for messages: the file's path. */

@@ -35,4 +35,5 @@ struct example_config {
 MUST_USE enum status example_add(const struct example_config *c, const json_t *row,
                                  const char *where, struct example_set *set);
 
+/* Frees the examples and empties the set. */
 void example_set_close(struct example_set *set);

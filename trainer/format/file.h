@@ -13,6 +13,8 @@ struct file_map {
 
 /* Maps a regular file read-only. Fails with INPUT. */
 MUST_USE enum status file_map_open(struct file_map *m, const char *path);
+
+/* Unmaps; safe on an empty or closed map. */
 void file_map_close(struct file_map *m);
 
 /* Writes `bytes` to path.tmp, fsync, rename over `path`. Fails with IO ("the disk is full" when it

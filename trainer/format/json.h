@@ -17,6 +17,12 @@ MUST_USE enum status json_write_path(const char *path, const json_t *json);
 /* Members of an object with a default for a missing or null one (any type of number accepted; an
  * integer beyond 64 bits gives the default). */
 int64_t json_get_int(const json_t *object, const char *key, int64_t fallback);
+
+/* Integer or real as a double. */
 double json_get_number(const json_t *object, const char *key, double fallback);
+
+/* true or false only; anything else gives the default. */
 bool json_get_bool(const json_t *object, const char *key, bool fallback);
+
+/* Borrowed from the object. */
 const char *json_get_string(const json_t *object, const char *key, const char *fallback);

@@ -29,9 +29,13 @@ MUST_USE enum status safetensors_open_memory(struct safetensors **out, const cha
  * for traversal, missing and surplus tensors) as one set. */
 MUST_USE enum status safetensors_open_folder(struct safetensors **out, const char *folder);
 
+/* Unmaps all files of the set. NULL is allowed. */
 void safetensors_close(struct safetensors *s);
 
+/* Tensors of the set. */
 int64_t safetensors_count(const struct safetensors *s);
+
+/* Tensor `i` in the files' order, 0 <= i < safetensors_count; borrowed. */
 const struct safetensors_entry *safetensors_at(const struct safetensors *s, int64_t i);
 /* Entry by name, NULL when there is none. */
 const struct safetensors_entry *safetensors_find(const struct safetensors *s, const char *name);

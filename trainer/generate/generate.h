@@ -77,6 +77,7 @@ struct generate_stats {
 MUST_USE enum status generate(const struct generate_args *a, struct completion_set *out,
                               struct generate_stats *stats);
 
+/* Frees the completions and empties the set. */
 void completion_set_close(struct completion_set *s);
 
 /* One draw from logits z [vocab] (already divided by T): filters top-k, top-p, min-p in this order on

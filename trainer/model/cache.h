@@ -26,6 +26,8 @@ struct kv_cache_shape {
 
 /* Reserves the pages. Fails with MEMORY, naming the budget. */
 MUST_USE enum status kv_cache_open(struct kv_cache **out, const struct kv_cache_shape *shape);
+
+/* Frees the pages; handles are gone. NULL is allowed. */
 void kv_cache_close(struct kv_cache *c);
 
 /* Bytes kv_cache_open would reserve. */
@@ -47,7 +49,10 @@ void kv_cache_truncate(struct kv_cache *c, int64_t seq, int64_t length);
 /* Gives the sequence and its pages back. */
 void kv_cache_free(struct kv_cache *c, int64_t seq);
 
+/* Positions `seq` holds. */
 int64_t kv_cache_length(const struct kv_cache *c, int64_t seq);
+
+/* Pages no sequence uses. */
 int64_t kv_cache_free_pages(const struct kv_cache *c);
 
 /* Row of every position: key_rows[0 .. length). Borrowed, valid until the sequence changes. */
@@ -55,4 +60,6 @@ const int32_t *kv_cache_rows(const struct kv_cache *c, int64_t seq);
 
 /* Base of one layer's keys and values: [pages * CACHE_PAGE, kv_dim]. */
 float *kv_cache_keys(const struct kv_cache *c, int64_t layer);
+
+/* Values of one layer, same shape. */
 float *kv_cache_values(const struct kv_cache *c, int64_t layer);

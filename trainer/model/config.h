@@ -50,6 +50,8 @@ struct family {
 
 /* NULL when no family has this model_type / architecture. */
 const struct family *family_by_model_type(const char *model_type);
+
+/* `arch` has `length` bytes and no NUL, as GGUF strings are. */
 const struct family *family_by_gguf_arch(const char *arch, size_t length);
 /* Row `i`, NULL past the end. */
 const struct family *family_at(int64_t i);

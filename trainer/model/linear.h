@@ -54,6 +54,8 @@ struct linear_backward_args {
     int64_t lddx;
     bool accumulate;
 };
+
+/* Fails with MEMORY when scratch is full, RECIPE on unknown hooks. */
 MUST_USE enum status linear_backward(const struct linear *l, const struct pass *p,
                                      const struct linear_backward_args *a,
                                      const struct linear_saved *saved);

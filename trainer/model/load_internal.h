@@ -48,6 +48,8 @@ MUST_USE enum status model_assemble(struct loader *ld);
 /* linear and norm of loaders that read files. */
 MUST_USE enum status file_linear(struct loader *ld, const struct site *s, int64_t layer,
                                  struct linear *l);
+
+/* Fills n->w [length] as fp32, converted into ld->arena. Fails with INPUT. */
 MUST_USE enum status file_norm(struct loader *ld, const struct site *s, int64_t layer,
                                struct norm *n);
 
@@ -58,4 +60,6 @@ MUST_USE enum status load_bnb_linear(struct loader *ld, const char *name, struct
 
 /* The two openers. They fill a zeroed model; on failure the caller closes it. */
 MUST_USE enum status model_open_gguf(struct model *m, const struct model_options *options);
+
+/* From config.json and safetensors, quantized as options say. Fails with INPUT, MEMORY. */
 MUST_USE enum status model_open_folder(struct model *m, const struct model_options *options);

@@ -58,20 +58,27 @@ MUST_USE enum status model_open(struct model **out, const char *path,
 MUST_USE enum status model_open_random(struct model **out, const char *config_path, uint64_t seed,
                                        const struct model_options *options);
 
+/* Frees the model and unmaps its files; hooks belong to who attached them. NULL is allowed. */
 void model_close(struct model *m);
 
 /* Calls fn for every linear (embedding and head included), in module order. A tied head is skipped. */
 typedef enum status (*linear_fn)(void *ctx, struct linear *l);
+
+/* Stops at fn's first failure and returns it. */
 MUST_USE enum status model_each_linear(struct model *m, linear_fn fn, void *ctx);
 
 /* Calls fn for every norm. */
 typedef enum status (*norm_fn)(void *ctx, struct norm *n);
+
+/* Layers in order, each in module order, then the final norm. Stops at fn's first failure. */
 MUST_USE enum status model_each_norm(struct model *m, norm_fn fn, void *ctx);
 
 /* Makes every weight a parameter (full training): adds entries named as Hugging Face saves them to
  * `params`, hangs HOOK_FULL on every site. Call model_full_bind after sealing: copies the weights'
  * values in and points the sites at them. Requires F32/F16/BF16 weights (others: RECIPE). */
 MUST_USE enum status model_full_attach(struct model *m, struct param_set *params);
+
+/* After sealing: copies the weights' values into `params`, then the sites read them there. */
 MUST_USE enum status model_full_bind(struct model *m, struct param_set *params);
 
 /* Number of weights of the base (embedding counted once when tied). */
@@ -98,6 +105,8 @@ struct head_result {
     float *lse;
     int32_t *best;
 };
+
+/* Fails with MEMORY when scratch is full, INPUT on a target outside the vocabulary. */
 MUST_USE enum status model_head(const struct model *m, const struct pass *p, const float *hidden,
                                 int64_t n_out, const int32_t *targets, float temperature,
                                 const struct head_result *out);
@@ -121,6 +130,8 @@ struct model_backward_args {
     const float *dentropy;
     float *d_embed;
 };
+
+/* Walks the blocks in reverse down to the lowest trained one. Fails with MEMORY. */
 MUST_USE enum status model_backward(const struct model *m, const struct pass *p,
                                     const struct model_backward_args *a);
 

@@ -104,6 +104,8 @@ extern const struct block_ops BLOCK_OUTPUT;
 
 /* Blocks of the model and the one at place `i`; *layer is its layer. */
 int64_t block_count(const struct model *m);
+
+/* The block at place `i` of the tape, 0 <= i < block_count; *layer is 0 outside the layers. */
 const struct block_ops *block_at(const struct model *m, int64_t i, int64_t *layer);
 
 /* x, y [rows, cols] of a norm; a row is a token, or a token's head. */
@@ -114,6 +116,8 @@ struct norm_rows {
     int64_t rows;
     int64_t cols;
 };
+
+/* y = RMS norm of x with the norm's weight; rstd kept for the backward. */
 MUST_USE enum status norm_forward(const struct block_run *r, const struct norm *n,
                                   const struct norm_rows *a);
 
@@ -129,6 +133,8 @@ struct norm_backward_rows {
     int64_t per_token;
     bool accumulate;
 };
+
+/* The backward of norm_forward over the same rows. Fails with MEMORY. */
 MUST_USE enum status norm_backward(const struct block_run *r, const struct norm *n,
                                    const struct norm_backward_rows *a);
 

@@ -45,6 +45,8 @@ MUST_USE enum status param_set_seal(struct param_set *p, int moments);
 
 /* Value and gradient of one parameter. */
 float *param_value(const struct param_set *p, int64_t index);
+
+/* [count] floats of the sealed set, like param_value. */
 float *param_grad(const struct param_set *p, int64_t index);
 
 /* Index of the parameter with this name, -1 when there is none. */
@@ -53,4 +55,5 @@ int64_t param_set_find(const struct param_set *p, const char *name);
 /* Bytes that sealing with `moments` would reserve. */
 size_t param_set_bytes(const struct param_set *p, int moments);
 
+/* Frees names and memory; the set may be opened again. */
 void param_set_close(struct param_set *p);

@@ -26,4 +26,6 @@ MUST_USE enum status save_encode(struct arena *arena, const struct save_source *
 /* Receives each weight in Hugging Face's module order. `layer` < 0: outside the layers. */
 typedef enum status (*save_visit_fn)(void *ctx, const struct site *site, int64_t layer,
                                      const struct linear *l, const struct norm *n);
+
+/* Embedding, layers, final norm, and the head unless tied. Stops at fn's first failure. */
 MUST_USE enum status save_walk(const struct model *m, save_visit_fn fn, void *ctx);

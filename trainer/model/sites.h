@@ -33,20 +33,33 @@ const struct site *site_at(int i);
 
 /* The sites outside the layers. */
 const struct site *site_embed(void);
+
+/* The norm after the last layer. */
 const struct site *site_final_norm(void);
+
+/* The output embedding; tied models have no tensor for it. */
 const struct site *site_head(void);
 
+/* True when models of this configuration have the site. */
 bool site_present(const struct site *s, const struct model_config *c);
+
+/* True when the site's linear has a bias [out] in models of this configuration. */
 bool site_has_bias(const struct site *s, const struct model_config *c);
+
+/* What the symbolic size is in this configuration, in elements. */
 int64_t site_size(enum site_dim dim, const struct model_config *c);
 
 /* Module name "model.layers.3.mlp.up_proj" (layer < 0: "model.norm", ...) and GGUF stem
  * "blk.3.ffn_up" into buf [SITE_NAME_BYTES]. */
 void site_hf_name(const struct site *s, int64_t layer, char *buf);
+
+/* The same for GGUF; suffixes (.weight, .bias) are the caller's. */
 void site_gguf_name(const struct site *s, int64_t layer, char *buf);
 
 /* The linear or norm of a layer's site. */
 struct linear *site_linear(const struct site *s, struct model_layer *layer);
+
+/* For norm sites only. */
 struct norm *site_norm(const struct site *s, struct model_layer *layer);
 
 /* Hugging Face row that row `row` of a permuted GGUF matrix with heads of `head` rows holds. */

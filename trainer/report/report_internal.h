@@ -29,5 +29,7 @@ char *report_path(const char *dir, const char *file);
 /* Calls fn for each line that is a JSON object; others (a torn last line) are passed over. Stops
  * when fn returns false. A missing file has no lines. Lines over 16 MiB end the reading. */
 typedef bool (*report_line_fn)(void *ctx, const json_t *line);
+
+/* Reads dir/file as said above. Fails with MEMORY, IO. */
 MUST_USE enum status report_each_line(const char *dir, const char *file, report_line_fn fn,
                                       void *ctx);

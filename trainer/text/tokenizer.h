@@ -18,6 +18,8 @@ struct token_list {
 
 /* Appends; fails with MEMORY. */
 MUST_USE enum status token_list_push(struct token_list *list, int32_t id);
+
+/* Frees the ids and empties the list. */
 void token_list_free(struct token_list *list);
 
 /* Text that the caller frees with free(); NUL-terminated, `length` without the NUL. */
@@ -36,6 +38,7 @@ MUST_USE enum status tokenizer_open_file(struct tokenizer **out, const char *pat
 /* From tokenizer.ggml.* keys. The strings are copied; `g` may be closed afterwards. */
 MUST_USE enum status tokenizer_open_gguf(struct tokenizer **out, const struct gguf *g);
 
+/* Frees everything. NULL is allowed. */
 void tokenizer_close(struct tokenizer *t);
 
 enum tokenize_flags {
@@ -66,7 +69,11 @@ int32_t tokenizer_find(const struct tokenizer *t, const char *content);
 
 /* Special ids, -1: none. */
 int32_t tokenizer_bos(const struct tokenizer *t);
+
+/* The end-of-text id. */
 int32_t tokenizer_eos(const struct tokenizer *t);
+
+/* The padding id. */
 int32_t tokenizer_pad(const struct tokenizer *t);
 
 /* All ids that end a completion: generation_config's eos_token_id list, the tokenizer's eos, and

@@ -50,6 +50,8 @@ MUST_USE enum status tok_text_replace(struct tok_text *t, const char *bytes, siz
 /* Appends raw bytes as valid UTF-8: each maximal invalid part becomes U+FFFD. Origins are
  * positions in `bytes`. */
 MUST_USE enum status tok_text_append_lossy(struct tok_text *t, const char *bytes, size_t n);
+
+/* Frees and zeroes. */
 void tok_text_free(struct tok_text *t);
 
 /* Range [begin, end) of bytes in a tok_text. */
@@ -66,6 +68,7 @@ struct tok_ranges {
     int64_t capacity;
 };
 
+/* Appends one range. Fails with MEMORY. */
 MUST_USE enum status tok_ranges_push(struct tok_ranges *list, struct tok_range range);
 
 /* *out = a malloc'd NUL-terminated copy. */
@@ -95,6 +98,8 @@ bool tok_is_space(int32_t cp);
 
 /* GPT-2's byte <-> character map; tok_char_byte is -1 outside the map. */
 int32_t tok_byte_char(uint8_t byte);
+
+/* The byte a character of the map stands for, -1: none. */
 int tok_char_byte(int32_t cp);
 
 /* Appends the normal form (compat: K forms; compose: C forms) of [begin, end) of `in`. */
@@ -133,6 +138,8 @@ int32_t tok_vocab_find(const struct tok_vocab *v, const char *bytes, size_t n);
 
 /* Text of a token, NULL: no such id. */
 const char *tok_vocab_text(const struct tok_vocab *v, int32_t id, size_t *n);
+
+/* Frees and empties. */
 void tok_vocab_free(struct tok_vocab *v);
 
 /* (left, right) -> (rank, id). */
@@ -151,6 +158,8 @@ struct tok_pairs {
 /* Adds or overwrites. Fails with MEMORY. */
 MUST_USE enum status tok_pairs_put(struct tok_pairs *p, int32_t left, int32_t right, int32_t rank,
                                    int32_t id);
+
+/* The entry of (left, right), NULL: none. Borrowed until the next put. */
 const struct tok_pair *tok_pairs_get(const struct tok_pairs *p, int32_t left, int32_t right);
 
 /* Byte strings -> values, walked byte by byte. Zero-initialised is empty. */
@@ -162,10 +171,13 @@ struct tok_trie {
     bool first[256]; /* bytes some string starts with */
 };
 
+/* Adds a string with its value (overwriting an equal string's). Fails with MEMORY. */
 MUST_USE enum status tok_trie_add(struct tok_trie *t, const char *bytes, size_t n, int32_t value);
 
 /* Node after `byte`, -1: none. The root is 0. */
 int32_t tok_trie_step(const struct tok_trie *t, int32_t node, char byte);
+
+/* Frees and empties. */
 void tok_trie_free(struct tok_trie *t);
 
 /* ---- regular expressions (tok_regex.c, tok_regex_translate.c) ---- */
@@ -190,7 +202,11 @@ struct tok_regex_cursor {
  * is wrong, MEMORY. */
 MUST_USE enum status tok_regex_open(struct tok_regex **out, const char *pattern, size_t n,
                                     bool literal);
+
+/* Frees the compiled pattern. NULL is allowed. */
 void tok_regex_close(struct tok_regex *r);
+
+/* Frees the scratch and zeroes it. */
 void tok_regex_run_close(struct tok_regex_run *run);
 
 /* Next match [*begin, *end) in the n bytes of valid UTF-8; *found false at the end. An empty match
@@ -268,6 +284,8 @@ MUST_USE enum status tok_steps_replace(struct tok_steps *s, const char *from, co
 
 /* Appends ByteLevel as a splitter: the optional prefix space, GPT-2's pattern, the byte map. */
 MUST_USE enum status tok_steps_byte_level(struct tok_steps *s, bool prefix_space, bool use_regex);
+
+/* Frees the steps with their patterns and texts. */
 void tok_steps_free(struct tok_steps *s);
 
 /* Items of \w in Rust's regex crate, which Whitespace and single_word use. */
@@ -321,6 +339,8 @@ struct tok_sink {
     bool want_spans;
 };
 
+/* Appends an id and, when wanted, its range [begin, end) of the caller's text. Fails with
+ * MEMORY. */
 MUST_USE enum status tok_sink_push(struct tok_sink *s, int32_t id, int64_t begin, int64_t end);
 
 /* Pushes id for the bytes [begin, end) of `text`. */
@@ -342,6 +362,7 @@ struct tok_scratch {
     int64_t node_capacity;
 };
 
+/* Frees the models' scratch. */
 void tok_scratch_free(struct tok_scratch *s);
 
 /* Fills m->bytes and m->small from the vocabulary. */
@@ -354,10 +375,17 @@ void tok_byte_tokens(const struct tok_vocab *v, int32_t out[256]);
 MUST_USE enum status tok_bpe_encode(const struct tok_bpe *m, const struct tok_vocab *v,
                                     struct tok_scratch *scratch, const struct tok_text *text,
                                     struct tok_range piece, struct tok_sink *sink);
+
+/* The same for Unigram: the path of the highest summed score (Viterbi). Fails with MEMORY,
+ * INPUT. */
 MUST_USE enum status tok_unigram_encode(const struct tok_unigram *m, const struct tok_vocab *v,
                                         struct tok_scratch *scratch, const struct tok_text *text,
                                         struct tok_range piece, struct tok_sink *sink);
+
+/* Frees merges and scores. */
 void tok_bpe_free(struct tok_bpe *m);
+
+/* Frees trie and scores. */
 void tok_unigram_free(struct tok_unigram *m);
 
 /* ---- added tokens (tok_added.c) ---- */
@@ -418,6 +446,8 @@ MUST_USE enum status tok_added_add(struct tokenizer *t, const struct tok_added *
 
 /* Builds the matchers once the normalizer is known. */
 MUST_USE enum status tok_added_build(struct tokenizer *t);
+
+/* Frees the tokens and their matchers. */
 void tok_added_free(struct tok_added_set *s);
 
 /* Cuts `range` of `text` at added tokens and appends the parts to `out`. */
@@ -428,6 +458,9 @@ struct tok_match_args {
     bool no_special_text; /* specials written out are text */
     struct tok_regex_run *run;
 };
+
+/* Leftmost match first, the longest at a place; parts between matches get id -1. Fails with
+ * MEMORY. */
 MUST_USE enum status tok_added_match(const struct tokenizer *t, const struct tok_match_args *args,
                                      struct tok_ranges *out);
 
@@ -450,6 +483,7 @@ struct tok_work {
     struct tok_scratch scratch;
 };
 
+/* Frees all scratch of an encode call. */
 void tok_work_free(struct tok_work *w);
 
 /* Normalizes `range` of `in` into one of w->normal; *out borrows it. */
@@ -475,16 +509,30 @@ MUST_USE enum status tok_byte_level(const struct tok_text *in, struct tok_range 
 
 /* Parses `json` into t; `path` for messages. */
 MUST_USE enum status tok_json_load(struct tokenizer *t, const json_t *json, const char *path);
+
+/* The "model" object: vocabulary, merges, options. Fails with INPUT naming the part, MEMORY. */
 MUST_USE enum status tok_json_model(struct tokenizer *t, const json_t *model);
+
+/* Appends the steps of a "normalizer"; a Sequence is flattened, `depth` counts its nesting. Fails
+ * with INPUT on an unknown type. */
 MUST_USE enum status tok_json_normalizer(struct tok_steps *s, const json_t *json, int depth);
+
+/* The same for a "pre_tokenizer". */
 MUST_USE enum status tok_json_splitter(struct tok_steps *s, const json_t *json, int depth);
+
+/* The same for a "decoder". */
 MUST_USE enum status tok_json_decoder(struct tok_steps *s, const json_t *json, int depth);
+
+/* Ids that a "post_processor" puts around a text, into t->prefix and t->suffix. Fails with
+ * INPUT. */
 MUST_USE enum status tok_json_template(struct tokenizer *t, const json_t *json, int depth);
 
 /* Values of an object's key; `where` names the component. A missing or null key gives `otherwise`,
  * or fails with INPUT where there is no default. */
 MUST_USE enum status tok_json_bool(const json_t *object, const char *where, const char *key,
                                    int otherwise, bool *out);
+
+/* *out is a malloc'd copy the caller frees; the key must be there. Fails with INPUT, MEMORY. */
 MUST_USE enum status tok_json_string(const json_t *object, const char *where, const char *key,
                                      struct text *out);
 
