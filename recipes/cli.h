@@ -32,6 +32,7 @@ struct command_args {
     const char *compute; /* "bfloat16" when not given */
     const char *format;
     const char *base;
+    const char *dtype;
     const char *method;
     const char *batch;
     const char *template_text;
@@ -75,10 +76,14 @@ int cli_run(int argc, char **argv, const char *source_dir);
  * USAGE. Free with command_args_close. */
 MUST_USE enum status command_args_parse(struct command_args *args, int argc, char **argv,
                                         bool *help);
+
+/* Frees the overrides; strings of argv are borrowed and stay. */
 void command_args_close(struct command_args *args);
 
 /* Prints the help of one command, of all. */
 MUST_USE enum status cli_print_help(const struct command *c);
+
+/* Writes the list of commands and the exit codes to `out`. */
 void cli_print_usage(FILE *out);
 
 /* Opens the command's recipe for `method` with its key=value arguments, sets env and (first rank)

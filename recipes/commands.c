@@ -48,6 +48,12 @@ static const struct command COMMANDS[] = {
      "MODEL --output FILE.gguf|FOLDER [--format Q8_0]", "output format", 0, 1, cmd_convert,
      "MODEL is a GGUF file or a model folder. --format is the type of the layers' matrices; folders\n"
      "take F32, F16 or BF16. Norms stay F32, a quantized file's embedding is Q8_0."},
+    {"export", "what a run trained, for others to use",
+     "RUN|CHECKPOINT|ADAPTER [--format adapter|merged|gguf] [--base MODEL] [--output PATH]",
+     "output format base dtype", 0, 1, stage_export,
+     "adapter: a folder as PEFT and the Hub read it; --base then names the base in it. merged:\n"
+     "the base with the adapter added, as safetensors. gguf: an adapter for llama.cpp. The base is\n"
+     "the one named in adapter_config.json unless --base is given."},
     {"recipes", "list the shipped recipes, copy one", "[NAME [DESTINATION]]", "", 0, 2, cmd_recipes,
      NULL},
     {"plot", "redraw report.html of a run", "OUTPUT_DIR", "", 0, 1, cmd_plot, NULL},
