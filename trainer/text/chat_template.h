@@ -5,6 +5,8 @@
 #pragma once
 
 #include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
 
 #include "kernels/base/status.h"
 #include "trainer/text/tokenizer.h"
@@ -13,6 +15,8 @@ struct chat_template;
 
 /* Parses `source`. Fails with INPUT naming line and what was found. */
 MUST_USE enum status chat_template_open(struct chat_template **out, const char *source);
+
+/* Frees the parsed template. NULL is allowed. */
 void chat_template_close(struct chat_template *t);
 
 /* Character range inside the output, from {% generation %} blocks; byte offsets [begin, end). */
@@ -31,7 +35,10 @@ struct template_options {
     const char *eos_token;
     const char *pad_token;
     const char *unk_token;
-    int64_t now;                /* Unix seconds for strftime_now */
+    int64_t now;                /* Unix seconds for strftime_now, shown as UTC: add the offset of
+                                   the time zone for local time */
+    bool continue_final_message; /* end where the last message's content ends, with no end of turn,
+                                    so that it can be continued (not with add_generation_prompt) */
 };
 
 /* Renders. *out is malloc'd text (caller frees out->data); *spans malloc'd (caller frees), may be

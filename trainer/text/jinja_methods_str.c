@@ -1,0 +1,279 @@
+/* Methods of strings that make strings or lists of them, as Python's str has them. */
+#include <string.h>
+
+#include "trainer/text/jinja_internal.h"
+
+/* A method that maps the case of every character. */
+#define CASE_METHOD(name, to)                                                                      \
+    static enum status name(struct jinja_render *r, const struct jinja_invocation *in,             \
+                            struct jinja_value *out)                                               \
+    {                                                                                              \
+        return jinja_text_case(r, &in->self, to, out);                                             \
+    }
+CASE_METHOD(str_upper, CASE_UPPER)
+CASE_METHOD(str_lower, CASE_LOWER)
+CASE_METHOD(str_casefold, CASE_FOLD)
+
+static enum status str_capitalize(struct jinja_render *r, const struct jinja_invocation *in,
+                                  struct jinja_value *out)
+{
+    return jinja_text_capitalize(r, &in->self, out);
+}
+
+/* Every character by a rule that sees whether the one before it was a letter. */
+static enum status recase(struct jinja_render *r, const struct jinja_value *v, bool swap,
+                          struct jinja_value *out)
+{
+    struct jinja_buffer text = {0};
+    enum status status = STATUS_OK;
+    bool inside = false;
+    for (size_t at = 0; at < v->string->size && status == STATUS_OK;) {
+        size_t n;
+        uint32_t mapped[3];
+        const uint32_t c = jinja_char(v->string->data + at, &n);
+        const bool lower = swap ? jinja_upper_case(c) : inside;
+        const int count = jinja_case_map(
+            c, lower ? CASE_LOWER : (swap ? CASE_UPPER : CASE_TITLE), mapped);
+        for (int i = 0; i < count && status == STATUS_OK; i++) {
+            char bytes[4];
+            status = jinja_buffer_add(&text, bytes, jinja_char_put(mapped[i], bytes));
+        }
+        inside = jinja_lower_case(c) || jinja_upper_case(c);
+        at += n;
+    }
+    if (status != STATUS_OK) {
+        free(text.data);
+        return status;
+    }
+    TRY(jinja_string_take(r, &text, out));
+    out->markup = v->markup;
+    return STATUS_OK;
+}
+
+static enum status str_title(struct jinja_render *r, const struct jinja_invocation *in,
+                             struct jinja_value *out)
+{
+    return recase(r, &in->self, false, out);
+}
+
+static enum status str_swapcase(struct jinja_render *r, const struct jinja_invocation *in,
+                                struct jinja_value *out)
+{
+    return recase(r, &in->self, true, out);
+}
+
+static enum status str_strip(struct jinja_render *r, const struct jinja_invocation *in,
+                             struct jinja_value *out)
+{
+    return jinja_text_strip(r, &in->self, &in->arg[0], true, true, out);
+}
+
+static enum status str_lstrip(struct jinja_render *r, const struct jinja_invocation *in,
+                              struct jinja_value *out)
+{
+    return jinja_text_strip(r, &in->self, &in->arg[0], true, false, out);
+}
+
+static enum status str_rstrip(struct jinja_render *r, const struct jinja_invocation *in,
+                              struct jinja_value *out)
+{
+    return jinja_text_strip(r, &in->self, &in->arg[0], false, true, out);
+}
+
+static enum status str_split(struct jinja_render *r, const struct jinja_invocation *in,
+                             struct jinja_value *out)
+{
+    int64_t limit;
+    TRY(jinja_arg_int(r, &in->arg[1], "split: maxsplit", -1, &limit));
+    return jinja_text_split(r, &in->self, &in->arg[0], limit, false, out);
+}
+
+static enum status str_rsplit(struct jinja_render *r, const struct jinja_invocation *in,
+                              struct jinja_value *out)
+{
+    int64_t limit;
+    TRY(jinja_arg_int(r, &in->arg[1], "rsplit: maxsplit", -1, &limit));
+    return jinja_text_split(r, &in->self, &in->arg[0], limit, true, out);
+}
+
+static enum status str_splitlines(struct jinja_render *r, const struct jinja_invocation *in,
+                                  struct jinja_value *out)
+{
+    return jinja_text_lines(r, &in->self, jinja_truth(&in->arg[0]), out);
+}
+
+static enum status str_replace(struct jinja_render *r, const struct jinja_invocation *in,
+                               struct jinja_value *out)
+{
+    const struct jinja_string *from;
+    const struct jinja_string *to;
+    int64_t count;
+    struct jinja_value safe = in->arg[1];
+    TRY(jinja_arg_string(r, &in->arg[0], "replace: the old text", &from));
+    TRY(jinja_arg_string(r, &in->arg[1], "replace: the new text", &to));
+    TRY(jinja_arg_int(r, &in->arg[2], "replace: count", -1, &count));
+    if (in->self.markup) {
+        TRY(jinja_escape(r, &in->arg[1], &safe));
+    }
+    return jinja_text_replace(r, &in->self, from, safe.string, count, out);
+}
+
+static enum status str_join(struct jinja_render *r, const struct jinja_invocation *in,
+                            struct jinja_value *out)
+{
+    return jinja_text_join(r, in->self.string, &in->arg[0], true, out);
+}
+
+/* (before, separator, after); what is missing is empty. */
+static enum status partition(struct jinja_render *r, const struct jinja_invocation *in, bool last,
+                             struct jinja_value *out)
+{
+    const struct jinja_string *s = in->self.string;
+    const struct jinja_string *separator;
+    struct jinja_value parts;
+    TRY(jinja_arg_string(r, &in->arg[0], "partition: the separator", &separator));
+    if (separator->size == 0) {
+        return RAISE(r, "empty separator");
+    }
+    size_t at;
+    if (last) {
+        TRY(jinja_text_find_last(r, s, separator, &at));
+    } else {
+        const char *hit = memmem(s->data, s->size, separator->data, separator->size);
+        at = hit ? (size_t)(hit - s->data) : SIZE_MAX;
+    }
+    const size_t width = at == SIZE_MAX ? 0 : separator->size;
+    at = at != SIZE_MAX ? at : (last ? 0 : s->size);
+    const size_t cuts[4] = {0, at, at + width, s->size};
+    TRY(jinja_list_new(r, JINJA_TUPLE, &parts));
+    for (int i = 0; i < 3; i++) {
+        struct jinja_value part;
+        TRY(jinja_text_part(r, &in->self, cuts[i], cuts[i + 1], &part));
+        TRY(jinja_list_push(r, parts.list, &part));
+    }
+    *out = parts;
+    return STATUS_OK;
+}
+
+static enum status str_partition(struct jinja_render *r, const struct jinja_invocation *in,
+                                 struct jinja_value *out)
+{
+    return partition(r, in, false, out);
+}
+
+static enum status str_rpartition(struct jinja_render *r, const struct jinja_invocation *in,
+                                  struct jinja_value *out)
+{
+    return partition(r, in, true, out);
+}
+
+static bool begins(const struct jinja_string *s, const struct jinja_string *part)
+{
+    return part->size <= s->size && memcmp(s->data, part->data, part->size) == 0;
+}
+
+static bool ends(const struct jinja_string *s, const struct jinja_string *part)
+{
+    return part->size <= s->size
+           && memcmp(s->data + s->size - part->size, part->data, part->size) == 0;
+}
+
+static enum status str_removeprefix(struct jinja_render *r, const struct jinja_invocation *in,
+                                    struct jinja_value *out)
+{
+    const struct jinja_string *s = in->self.string;
+    const struct jinja_string *part;
+    TRY(jinja_arg_string(r, &in->arg[0], "removeprefix: the prefix", &part));
+    return jinja_text_part(r, &in->self, begins(s, part) ? part->size : 0, s->size, out);
+}
+
+static enum status str_removesuffix(struct jinja_render *r, const struct jinja_invocation *in,
+                                    struct jinja_value *out)
+{
+    const struct jinja_string *s = in->self.string;
+    const struct jinja_string *part;
+    TRY(jinja_arg_string(r, &in->arg[0], "removesuffix: the suffix", &part));
+    return jinja_text_part(r, &in->self, 0, ends(s, part) ? s->size - part->size : s->size, out);
+}
+
+static enum status pad(struct jinja_render *r, const struct jinja_invocation *in, char align,
+                       struct jinja_value *out)
+{
+    int64_t width;
+    uint32_t fill = ' ';
+    TRY(jinja_arg_int(r, &in->arg[0], "the width", 0, &width));
+    if (in->arg[1].type != JINJA_MISSING) {
+        const struct jinja_string *text;
+        size_t n;
+        TRY(jinja_arg_string(r, &in->arg[1], "the fill character", &text));
+        if (text->chars != 1) {
+            return RAISE(r, "the fill character must be exactly one character long");
+        }
+        fill = jinja_char(text->data, &n);
+    }
+    return jinja_text_pad(r, &in->self, width, fill, align, out);
+}
+
+static enum status str_center(struct jinja_render *r, const struct jinja_invocation *in,
+                              struct jinja_value *out)
+{
+    return pad(r, in, '^', out);
+}
+
+static enum status str_ljust(struct jinja_render *r, const struct jinja_invocation *in,
+                             struct jinja_value *out)
+{
+    return pad(r, in, '<', out);
+}
+
+static enum status str_rjust(struct jinja_render *r, const struct jinja_invocation *in,
+                             struct jinja_value *out)
+{
+    return pad(r, in, '>', out);
+}
+
+static enum status str_zfill(struct jinja_render *r, const struct jinja_invocation *in,
+                             struct jinja_value *out)
+{
+    const struct jinja_string *s = in->self.string;
+    const bool sign = s->size > 0 && (s->data[0] == '-' || s->data[0] == '+');
+    struct jinja_value digits;
+    int64_t width;
+    TRY(jinja_arg_int(r, &in->arg[0], "zfill: the width", 0, &width));
+    TRY(jinja_text_part(r, &in->self, sign, s->size, &digits));
+    TRY(jinja_text_pad(r, &digits, width - sign, '0', '>', &digits));
+    if (!sign) {
+        *out = digits;
+        return STATUS_OK;
+    }
+    struct jinja_value head;
+    TRY(jinja_text_part(r, &in->self, 0, 1, &head));
+    return jinja_math(r, OP_ADD, &head, &digits, out);
+}
+
+const struct jinja_row JINJA_METHODS_STR[] = {
+    {"upper", "", str_upper},
+    {"lower", "", str_lower},
+    {"casefold", "", str_casefold},
+    {"capitalize", "", str_capitalize},
+    {"title", "", str_title},
+    {"swapcase", "", str_swapcase},
+    {"strip", "chars", str_strip},
+    {"lstrip", "chars", str_lstrip},
+    {"rstrip", "chars", str_rstrip},
+    {"split", "sep maxsplit", str_split},
+    {"rsplit", "sep maxsplit", str_rsplit},
+    {"splitlines", "keepends", str_splitlines},
+    {"replace", "old! new! count", str_replace},
+    {"join", "iterable!", str_join},
+    {"partition", "sep!", str_partition},
+    {"rpartition", "sep!", str_rpartition},
+    {"removeprefix", "prefix!", str_removeprefix},
+    {"removesuffix", "suffix!", str_removesuffix},
+    {"center", "width! fillchar", str_center},
+    {"ljust", "width! fillchar", str_ljust},
+    {"rjust", "width! fillchar", str_rjust},
+    {"zfill", "width!", str_zfill},
+    {"format", NULL, jinja_method_format},
+    {0},
+};
