@@ -206,6 +206,7 @@ void tiny_run_backward(struct tiny_run *r, struct tiny *t, float *d_embed)
                                           .dentropy = r->dentropy,
                                           .d_embed = d_embed};
     tiny_need(model_backward(t->m, &r->pass, &a));
+    assert_int_equal(r->step.peak, r->step.size); /* the plan promises no byte too many */
     assert_int_equal(r->scratch.used, 0);
 }
 

@@ -1,6 +1,6 @@
 /*
  * Tiny random models for tests of the graph: a config.json given as text, adapters or full training
- * attached with random values, and passes over packed trees with arenas of exactly the planned size.
+ * attached with random values, and passes over packed trees with arenas of the planned size.
  */
 #pragma once
 

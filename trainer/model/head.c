@@ -1,8 +1,8 @@
 /*
- * The head: hidden states to log-probs, entropies, best ids and their gradient, in vocabulary chunks
- * of OPS_HEAD_CHUNK rows that are never stored for all tokens. Rows are independent, so they go in
- * tiles that bound the scratch; a row's numbers depend on the chunks alone. The sampler's logits are
- * the same products and the same statistics.
+ * The head: hidden states to log-probs, entropies, best ids and their gradient, in vocabulary
+ * chunks of OPS_HEAD_CHUNK rows that are never stored for all tokens. Rows are independent, so they
+ * go in tiles that bound the scratch; a row's numbers depend on the chunks alone. The sampler's
+ * logits are the same products and the same statistics.
  */
 #include <inttypes.h>
 #include <math.h>

@@ -91,7 +91,8 @@ size_t model_weight_bytes(const struct model *m);
 struct model_state;
 
 /* Runs the blocks over the batch. *hidden = [n_out, hidden] final-norm outputs at out_rows (in
- * p->step); *state is needed by model_backward (NULL unless p->grad). Fails with MEMORY. */
+ * p->step); *state is needed by model_backward (NULL unless p->grad). Fails with MEMORY, INPUT on
+ * ids or positions the model does not have, RECIPE on hooks where they don't fit. */
 MUST_USE enum status model_forward(const struct model *m, const struct pass *p,
                                    const struct batch *b, float **hidden,
                                    struct model_state **state);
@@ -118,8 +119,9 @@ MUST_USE enum status model_logits(const struct model *m, const struct pass *p, c
                                   struct logit_stats *stats);
 
 /* Gradients: dlogp [n_out] and dentropy [n_out] or NULL -> every hook parameter's gradient is added
- * to its param_set. `r` holds lse (and entropy) as computed by model_head. *d_embed: NULL, or
- * [T, hidden] receives d loss / d embedding output (for tests and soft prompts). */
+ * to its param_set. `head` holds lse (and entropy) as computed by model_head. d_embed: NULL, or
+ * [T, hidden] receives d loss / d embedding output (for tests and soft prompts). Uses *state up.
+ * Fails with MEMORY. */
 struct model_backward_args {
     const struct batch *batch;
     const float *hidden;

@@ -2,10 +2,10 @@
  * Private to trainer/model: the tape of blocks.
  *
  * The model is a fixed list: embed, then mixer and ffn of each layer, then output (gather of the
- * wanted rows and the final norm). The forward walks it, the backward walks it in reverse; each kind
- * is one struct block_ops. A block allocates what its backward needs from pass->step and everything
- * else from pass->scratch, which the walk rewinds after each block; so recomputing a block is its own
- * forward with step = scratch.
+ * wanted rows and the final norm). The forward walks it, the backward walks it in reverse; each
+ * kind is one struct block_ops. A block allocates what its backward needs from pass->step and
+ * everything else from pass->scratch, which the walk rewinds after each block; so recomputing a
+ * block is its own forward with step = scratch.
  *
  * Planning: the same code with measuring arenas and an ops table whose entries do nothing. Pointers
  * are then NULL: only ops may receive them.
@@ -86,7 +86,8 @@ struct block_saved {
 
 struct block_ops {
     const char *name;
-    /* y = block(x); x and y differ; with r->recompute y is only memory to use. Fails with MEMORY, RECIPE. */
+    /* y = block(x); x and y differ; with r->recompute y is only memory to use. Fails with MEMORY,
+     * RECIPE. */
     enum status (*forward)(const struct block_run *r, const float *x, float *y,
                            struct block_saved *saved);
     /* dx = d loss / d x from dy = d loss / d y; NULL: not wanted. dy and *saved are used up; the

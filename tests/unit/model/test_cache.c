@@ -1,5 +1,7 @@
-/* Paged K/V: sequences keep their rows through fork, truncate, append and reuse of pages; budgets end
- * in messages; a random walk is checked against plain copies. */
+/*
+ * Paged K/V: sequences keep their rows through fork, truncate, append and reuse of pages; budgets
+ * end in messages; a random walk is checked against plain copies.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /*
- * One sequence, every way the program computes it: alone, packed with others, as a branch of a tree,
- * prefilled into the paged cache at once or in pieces, forked, decoded token by token. Log-probs and
- * entropies must agree bit for bit, on every tier and in both compute modes.
+ * One sequence, every way the program computes it: alone, packed with others, as a branch of a
+ * tree, prefilled into the paged cache at once or in pieces, forked, decoded token by token.
+ * Log-probs and entropies must agree bit for bit, on every tier and in both compute modes.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -209,8 +209,8 @@ static void check_scene(const struct tiny_config *c, enum cpu_tier tier, enum co
     struct scene *s = calloc(1, sizeof *s);
     assert_non_null(s);
     s->name = c->name;
-    tiny_need(ops_context_open_tier(&s->ops, &(struct ops_options){.threads = 2, .compute = compute},
-                                    tier));
+    const struct ops_options options = {.threads = 2, .compute = compute};
+    tiny_need(ops_context_open_tier(&s->ops, &options, tier));
     tiny_open(&s->t, c);
     tiny_attach_lora(&s->t, 0);
     tiny_ids(&s->t, s->prompt, PROMPT);
