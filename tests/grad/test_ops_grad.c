@@ -106,7 +106,7 @@ static void gemm_gradients(struct ops_context *c)
     float *w = NULL;
     memcpy(&w, &r->w.data, sizeof w); /* the test owns what the tensor only views */
     check(&g, "gemm_dw", w, dw, N * K);
-    run_close(r);
+    kernel_run_close(r);
 }
 
 static void rmsnorm_forward(struct graph *g)
@@ -140,7 +140,7 @@ static void rmsnorm_gradients(struct ops_context *c)
                                                .units = 2, .rows = M, .cols = N});
         check(&g, "rmsnorm dx", x, dx, M * N);
         check(&g, "rmsnorm dw", w, dw, N);
-        run_close(r);
+        kernel_run_close(r);
     }
 }
 
@@ -176,7 +176,7 @@ static void rope_gradients(struct ops_context *c)
     back.inverse = true;
     c->ops->rope(c, &back);
     check(&g, "rope", r->x, dx, M * N);
-    run_close(r);
+    kernel_run_close(r);
 }
 
 static void glu_forward(struct graph *g)
@@ -203,7 +203,7 @@ static void glu_gradients(struct ops_context *c)
                                                             .act = (enum activation)act});
         check(&g, act ? "gelu dg" : "silu dg", gate, dg, N);
         check(&g, "glu du", up, du, N);
-        run_close(r);
+        kernel_run_close(r);
     }
 }
 
@@ -228,7 +228,7 @@ static void embed_gradients(struct ops_context *c)
     float *w = NULL;
     memcpy(&w, &r->w.data, sizeof w);
     check(&g, "embed_backward", w, dw, VOCAB * N);
-    run_close(r);
+    kernel_run_close(r);
 }
 
 enum { HEAD_ROWS = 3, HEAD_VOCAB = 75, HEAD_SPLIT = 40 };
@@ -282,7 +282,7 @@ static void head_gradients(struct ops_context *c)
                                          .entropy = entropy, .dlogp = g.r,
                                          .dentropy = g.r + HEAD_ROWS});
         check(&g, "logit_grad", logits, d, HEAD_ROWS * HEAD_VOCAB);
-        run_close(r);
+        kernel_run_close(r);
     }
 }
 
@@ -332,7 +332,7 @@ static void attention_gradients(struct ops_context *c)
         check(&g, "attention dq", q, b->dq, T * HEADS * DIM);
         check(&g, "attention dk", k, b->dk, KEYS * KV * DIM);
         check(&g, "attention dv", v, b->dv, KEYS * KV * DIM);
-        run_close(r);
+        kernel_run_close(r);
     }
 }
 

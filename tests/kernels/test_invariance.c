@@ -164,9 +164,9 @@ static void rows_do_not_see_each_other(void **state)
                 op->call(&part);
             }
             assert_same_bits(&got, &want, op->name);
-            run_close(&got);
+            kernel_run_close(&got);
         }
-        run_close(&want);
+        kernel_run_close(&want);
     }
     ops_context_close(&c);
 }
@@ -188,8 +188,8 @@ static void threads_change_nothing(void **state)
                 run_case(&want, &one, &CASES[i], s);
                 run_case(&got, &c, &CASES[i], s);
                 assert_same_bits(&got, &want, CASES[i].name);
-                run_close(&got);
-                run_close(&want);
+                kernel_run_close(&got);
+                kernel_run_close(&want);
             }
         }
         ops_context_close(&c);
@@ -247,9 +247,9 @@ static void decode_is_prefill_is_training(void **state)
             memset(got.out[0], 0, (size_t)(got.a.attention.fwd.ldo * QUERIES[i].rows) * 4);
             attend_pieces(&got, SIZES[j / 2], j % 2 == 0);
             assert_same_bits(&got, &want, "attention in pieces");
-            run_close(&got);
+            kernel_run_close(&got);
         }
-        run_close(&want);
+        kernel_run_close(&want);
     }
     ops_context_close(&c);
 }
@@ -296,8 +296,8 @@ static void pages_change_nothing(void **state)
         memset(got.out[1], 0, (size_t)got.count[1] * sizeof(float));
         op->call(&got);
         assert_same_bits(&got, &want, "attention over moved keys");
-        run_close(&got);
-        run_close(&want);
+        kernel_run_close(&got);
+        kernel_run_close(&want);
     }
     ops_context_close(&c);
 }
@@ -325,8 +325,8 @@ static void sequences_do_not_see_each_other(void **state)
         got.outputs = 3; /* out, lse, dq */
         want.outputs = 3;
         assert_same_bits(&got, &want, "sequence alone");
-        run_close(&got);
-        run_close(&want);
+        kernel_run_close(&got);
+        kernel_run_close(&want);
     }
     ops_context_close(&c);
 }

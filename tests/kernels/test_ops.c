@@ -35,8 +35,8 @@ static void compare_shapes(const struct op_case *op, struct ops_context *c, stru
                          op->tolerance(s));
             }
         }
-        run_close(&got);
-        run_close(&want);
+        kernel_run_close(&got);
+        kernel_run_close(&want);
     }
 }
 
@@ -139,7 +139,7 @@ static void bench(enum cpu_tier tier, const char *only)
         const double work = op->flops ? op->flops(&BENCH[i].shape) : 0.0;
         print_message("{\"op\": \"%s\", \"tier\": \"%s\", \"ms\": %.3f, \"giga_per_s\": %.2f}\n",
                       op->name, c.ops->name, best * 1e3, work / best * 1e-9);
-        run_close(&r);
+        kernel_run_close(&r);
     }
     ops_context_close(&c);
 }

@@ -675,7 +675,7 @@ void run_case(struct run *r, struct ops_context *c, const struct op_case *op,
     assert_int_equal(c->ops->sync(c), STATUS_OK);
 }
 
-void run_close(struct run *r)
+void kernel_run_close(struct run *r)
 {
     arena_close(&r->mem);
 }

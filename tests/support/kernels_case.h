@@ -93,10 +93,10 @@ float *run_output(struct run *r, int64_t count);
 /* A weight [rows, cols] of N(0, std^2) in r->w, encoded as the shape's type. */
 void run_weight(struct run *r, int64_t rows, int64_t cols, float std);
 
-/* Opens the memory, prepares the case and calls it. Release with run_close. */
+/* Opens the memory, prepares the case and calls it. Release with kernel_run_close. */
 void run_case(struct run *r, struct ops_context *c, const struct op_case *op,
               const struct shape *s);
-void run_close(struct run *r);
+void kernel_run_close(struct run *r);
 
 /* Opens a context on a tier, or skips the calling test saying that the machine lacks it. */
 void case_open_or_skip(struct ops_context *c, enum cpu_tier tier, const struct ops_options *o);
