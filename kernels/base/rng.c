@@ -96,6 +96,37 @@ void rng_mt_seed(struct rng_mt19937 *g, uint32_t seed)
     g->index = 624;
 }
 
+void rng_mt_seed_python(struct rng_mt19937 *g, uint32_t seed)
+{
+    uint32_t *s = g->state;
+    rng_mt_seed(g, 19650218U);
+    for (uint32_t i = 1, k = 624; k > 0; k--) { /* one key word: j stays 0 */
+        s[i] = (s[i] ^ ((s[i - 1] ^ (s[i - 1] >> 30)) * 1664525U)) + seed;
+        if (++i >= 624) {
+            s[0] = s[623];
+            i = 1;
+        }
+    }
+    for (uint32_t i = 2, k = 623; k > 0; k--) {
+        s[i] = (s[i] ^ ((s[i - 1] ^ (s[i - 1] >> 30)) * 1566083941U)) - i;
+        if (++i >= 624) {
+            s[0] = s[623];
+            i = 1;
+        }
+    }
+    s[0] = 0x80000000U;
+}
+
+uint32_t rng_mt_below_python(struct rng_mt19937 *g, uint32_t n)
+{
+    const int bits = 32 - __builtin_clz(n);
+    uint32_t r;
+    do {
+        r = rng_mt_next(g) >> (32 - bits);
+    } while (r >= n);
+    return r;
+}
+
 static void mt_refill(struct rng_mt19937 *g)
 {
     uint32_t *s = g->state;

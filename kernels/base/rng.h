@@ -54,6 +54,12 @@ struct rng_mt19937 {
 /* init_genrand(seed). */
 void rng_mt_seed(struct rng_mt19937 *g, uint32_t seed);
 
+/* init_by_array of one key, as Python's random.Random(seed) starts for seeds below 2^32. */
+void rng_mt_seed_python(struct rng_mt19937 *g, uint32_t seed);
+
+/* Uniform in [0, n), 0 < n < 2^32, as Python's randrange: the top bits, drawn again while >= n. */
+uint32_t rng_mt_below_python(struct rng_mt19937 *g, uint32_t n);
+
 /* Next 32-bit word. */
 uint32_t rng_mt_next(struct rng_mt19937 *g);
 

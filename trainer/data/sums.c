@@ -92,11 +92,11 @@ static enum status make_row(const struct sums_config *c, uint64_t index, json_t 
     return STATUS_OK;
 }
 
-/* `count` distinct problems out of `total`: all of them shuffled, or drawn without repetition. */
+/* `count` distinct problems out of `total`: all of them in the order of Python's random.shuffle (so
+ * that a split is the one a Python script makes), or, out of too many, an affine walk. */
 static enum status choose(const struct sums_config *c, uint64_t total, uint64_t count,
                           uint64_t *chosen)
 {
-    struct rng_key key = {.seed = c->seed, .purpose = RNG_DATA};
     if (total <= MAX_PROBLEMS) {
         uint64_t *all = malloc((size_t)total * sizeof *all);
         if (!all) {
@@ -105,9 +105,10 @@ static enum status choose(const struct sums_config *c, uint64_t total, uint64_t 
         for (uint64_t i = 0; i < total; i++) {
             all[i] = i;
         }
-        for (uint64_t i = 0; i < count; i++) {
-            key.row = (uint32_t)i;
-            const uint64_t j = i + (uint64_t)(rng_uniform53(&key) * (double)(total - i));
+        struct rng_mt19937 g;
+        rng_mt_seed_python(&g, (uint32_t)c->seed);
+        for (uint64_t i = total - 1; i > 0; i--) {
+            const uint64_t j = rng_mt_below_python(&g, (uint32_t)i + 1);
             const uint64_t t = all[i];
             all[i] = all[j];
             all[j] = t;
@@ -116,6 +117,7 @@ static enum status choose(const struct sums_config *c, uint64_t total, uint64_t 
         free(all);
         return STATUS_OK;
     }
+    struct rng_key key = {.seed = c->seed, .purpose = RNG_DATA};
     /* An affine walk over a prime-free step visits distinct indices of a huge space. */
     const uint64_t start = (uint64_t)(rng_uniform53(&key) * (double)total);
     key.row = 1;

@@ -89,6 +89,22 @@ static void randperm_is_torchs(void **state)
     assert_memory_equal(p, want, sizeof want);
 }
 
+static void shuffle_is_pythons(void **state)
+{
+    (void)state; /* random.Random(1).shuffle(list(range(10))) */
+    static const int want[10] = {6, 8, 9, 7, 5, 3, 0, 4, 1, 2};
+    int p[10] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    struct rng_mt19937 g;
+    rng_mt_seed_python(&g, 1);
+    for (uint32_t i = 9; i > 0; i--) {
+        const uint32_t j = rng_mt_below_python(&g, i + 1);
+        const int t = p[i];
+        p[i] = p[j];
+        p[j] = t;
+    }
+    assert_memory_equal(p, want, sizeof want);
+}
+
 static void draws_depend_on_every_key_field(void **state)
 {
     (void)state;
@@ -126,6 +142,7 @@ int main(void)
         cmocka_unit_test(arena_counts_alike_when_measuring),
         cmocka_unit_test(parallel_covers_each_item_once),
         cmocka_unit_test(randperm_is_torchs),
+        cmocka_unit_test(shuffle_is_pythons),
         cmocka_unit_test(draws_depend_on_every_key_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
