@@ -19,7 +19,7 @@ const struct option_row OPTIONS[] = {
     {"compute", OPTION_TEXT, AT(compute), "TYPE", "bfloat16 (default) or float32"},
     {"format", OPTION_TEXT, AT(format), "NAME", "adapter, merged or gguf; or a weight type"},
     {"template", OPTION_TEXT, AT(template_text), "FILE", "chat template (default: the model's)"},
-    {"method", OPTION_TEXT, AT(method), "NAME", "sft or grpo (default: by the keys)"},
+    {"method", OPTION_TEXT, AT(method), "NAME", "sft, grpo or eval (default: by the keys)"},
     {"base", OPTION_TEXT, AT(base), "BASE", "export: the base model; bench: bf16, fp32 or nf4"},
     {"dtype", OPTION_TEXT, AT(dtype), "TYPE",
      "float32, float16 or bfloat16 weights (default: the base's)"},

@@ -8,7 +8,8 @@
 #include "trainer/model/cache.h"
 #include "trainer/report/report.h"
 
-enum { PROMPT_TOKENS = 512, MAX_LINES = 16 };
+/* What a prompt is taken to hold where no key says it: of a dataset, of procedural sums. */
+enum { PROMPT_TOKENS = 512, SUMS_TOKENS = 64, MAX_LINES = 16 };
 
 struct estimate {
     struct {
@@ -94,8 +95,9 @@ static enum status add_step(struct estimate *e, const struct recipe *r, const st
 static void add_cache(struct estimate *e, const struct recipe *r, const struct model *m)
 {
     char note[96];
-    const int64_t prompt =
-        r->max_prompt_length == RECIPE_UNSET ? PROMPT_TOKENS : r->max_prompt_length;
+    const bool sums = r->dataset_name && strcmp(r->dataset_name, "sums") == 0;
+    const int64_t usual = sums ? SUMS_TOKENS : PROMPT_TOKENS;
+    const int64_t prompt = r->max_prompt_length == RECIPE_UNSET ? usual : r->max_prompt_length;
     int64_t length = prompt + r->max_completion_length;
     length = length > m->config.context ? m->config.context : length;
     const int64_t per_row = (length + CACHE_PAGE - 1) / CACHE_PAGE;

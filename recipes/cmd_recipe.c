@@ -7,18 +7,29 @@
 #include "recipes/commands.h"
 #include "trainer/report/report.h"
 
-static enum status choose_method(const struct command_args *args, enum recipe_method *method)
+static const struct {
+    const char *name;
+    enum recipe_method method;
+} METHODS[] = {{"sft", RECIPE_SFT}, {"grpo", RECIPE_GRPO}, {"eval", RECIPE_EVAL}};
+
+static enum status choose_method(const struct command_args *args, size_t *row)
 {
-    if (args->method) {
-        *method = strcmp(args->method, "grpo") == 0 ? RECIPE_GRPO : RECIPE_SFT;
-        return *method == RECIPE_GRPO || strcmp(args->method, "sft") == 0
-                   ? STATUS_OK
-                   : FAIL(USAGE, "validate: --method is sft or grpo, not '%.40s'", args->method);
-    }
     struct recipe any;
+    const size_t count = sizeof METHODS / sizeof *METHODS;
+    *row = 0;
+    if (args->method) {
+        while (*row < count && strcmp(args->method, METHODS[*row].name) != 0) {
+            (*row)++;
+        }
+        return *row < count ? STATUS_OK
+                            : FAIL(USAGE, "validate: --method is sft, grpo or eval, not '%.40s'",
+                                   args->method);
+    }
     const enum status status =
         recipe_open(&any, RECIPE_EVAL, args->recipe_path, args->override_count, args->overrides);
-    *method = status == STATUS_OK ? recipe_guess_method(&any) : RECIPE_SFT;
+    while (status == STATUS_OK && METHODS[*row].method != recipe_guess_method(&any)) {
+        (*row)++;
+    }
     recipe_close(&any);
     return status;
 }
@@ -26,21 +37,20 @@ static enum status choose_method(const struct command_args *args, enum recipe_me
 enum status cmd_validate(const struct command_args *args)
 {
     struct recipe r = {0};
-    enum recipe_method method;
+    size_t row;
     char *text = NULL;
     enum status status;
     if (!args->recipe_path) {
         return FAIL(USAGE, "validate: name a recipe file");
     }
-    TRY(choose_method(args, &method));
-    TRY_TO(status, done, command_open_recipe(args, method, &r));
+    TRY(choose_method(args, &row));
+    TRY_TO(status, done, command_open_recipe(args, METHODS[row].method, &r));
     TRY_TO(status, done, recipe_resolve(&r, 1));
     if (args->print) {
         TRY_TO(status, done, recipe_dump(&r, &text));
         (void)fputs(text, stdout);
     } else {
-        report_result("%s: a good %s recipe", args->recipe_path,
-                      method == RECIPE_GRPO ? "grpo" : "sft");
+        report_result("%s: a good %s recipe", args->recipe_path, METHODS[row].name);
     }
 done:
     free(text);

@@ -72,12 +72,15 @@ bool recipe_given(const struct recipe *r, const char *key)
 
 enum recipe_method recipe_guess_method(const struct recipe *r)
 {
+    enum recipe_method trains = RECIPE_SFT;
+    bool evaluates = false;
     for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
         if (r->given[i] && RECIPE_FIELDS[i].methods == RECIPE_GRPO) {
-            return RECIPE_GRPO;
+            trains = RECIPE_GRPO;
         }
+        evaluates |= r->given[i] && strcmp(RECIPE_FIELDS[i].group, "evaluation") == 0;
     }
-    return RECIPE_SFT;
+    return evaluates && !recipe_given(r, "output_dir") ? RECIPE_EVAL : trains;
 }
 
 enum status schema_note(struct recipe *r, const char *fmt, ...)

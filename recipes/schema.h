@@ -236,8 +236,8 @@ void recipe_close(struct recipe *r);
 /* True when file or argument set this key (its main name). */
 bool recipe_given(const struct recipe *r, const char *key);
 
-/* What an opened recipe trains by, judged by the keys it sets: grpo when one of them is grpo's
- * alone, else sft. */
+/* What an opened recipe is for, judged by the keys it sets: eval when it sets up an evaluation and
+ * names no output_dir, else grpo when one of its keys is grpo's alone, else sft. */
 enum recipe_method recipe_guess_method(const struct recipe *r);
 
 /* The recipe as YAML with every key of its method; reading it gives the same recipe. The caller

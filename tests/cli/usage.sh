@@ -39,8 +39,16 @@ cmp -s out resolved.yaml || { echo "FAIL: the resolved recipe reads back differe
 expect 2 "command line: seed is a whole number" "$graft" validate good.yaml seed=x
 expect 2 "no multiple of num_generations 8; use per_device_train_batch_size 8" \
     "$graft" validate good.yaml beta=0 per_device_train_batch_size=3
-expect 2 "--method is sft or grpo" "$graft" validate good.yaml --method dpo
+expect 2 "--method is sft, grpo or eval" "$graft" validate good.yaml --method dpo
 GRAFT_TRACE=1 expect 2 "graft: at " "$graft" validate typo.yaml
+
+for recipe in "$source"/recipes/*.yaml; do
+    expect 0 "" "$graft" validate "$recipe"
+done
+printf 'model: m\ndataset_name: d.jsonl\neval_samples: 5\ntemperature: 0\n' >eval.yaml
+expect 0 "" "$graft" validate eval.yaml
+holds "a good eval recipe"
+expect 2 "output_dir is missing" "$graft" validate eval.yaml --method grpo lr=1
 
 mkdir run
 printf '{"step":1,"loss":2}\n{"step":2,"loss":1}\n' >run/log.jsonl
