@@ -150,8 +150,10 @@ static enum status eval_math(struct jinja_render *r, const struct jinja_node *n,
     TRY(jinja_eval(r, n->items.items[0], &left));
     for (size_t i = 1; i < n->items.count; i++) {
         struct jinja_value right;
+        struct jinja_value result;
         TRY(jinja_eval(r, n->items.items[i], &right));
-        TRY(jinja_math(r, n->ops[i - 1], &left, &right, &left));
+        TRY(jinja_math(r, n->ops[i - 1], &left, &right, &result));
+        left = result;
     }
     *out = left;
     return STATUS_OK;

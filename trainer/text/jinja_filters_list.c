@@ -283,7 +283,8 @@ static enum status filter_sum(struct jinja_render *r, const struct jinja_invocat
         if (given(&in->arg[0])) {
             TRY(jinja_get_path(r, &items.list->items[i], &in->arg[0], NULL, &item));
         }
-        TRY(jinja_math(r, OP_ADD, &sum, &item, &sum));
+        const struct jinja_value before = sum;
+        TRY(jinja_math(r, OP_ADD, &before, &item, &sum));
     }
     *out = sum;
     return STATUS_OK;

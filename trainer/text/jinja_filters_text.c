@@ -23,21 +23,20 @@ static enum status filter_capitalize(struct jinja_render *r, const struct jinja_
     return jinja_text_capitalize(r, &text, out);
 }
 
-/* Words begin after blanks and - ( { [ <: their first character upper, the rest lower case. */
+/* Words begin after blanks and - ( { [ <: their first character upper, the rest lower case, each
+ * rest as a text of its own. */
 static enum status title_words(const struct jinja_string *s, struct jinja_buffer *text)
 {
     bool first = true;
+    size_t rest = 0; /* where the rest of this word begins */
     for (size_t at = 0; at < s->size;) {
         size_t n;
-        uint32_t mapped[3];
         const uint32_t c = jinja_char(s->data + at, &n);
-        const bool gap = jinja_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c));
-        const int count = jinja_case_map(c, first ? CASE_UPPER : CASE_LOWER, mapped);
-        for (int i = 0; i < count; i++) {
-            char bytes[4];
-            TRY(jinja_buffer_add(text, bytes, jinja_char_put(mapped[i], bytes)));
-        }
-        first = gap;
+        const struct jinja_string tail = {s->data + rest, s->size - rest, 0};
+        rest = first ? at + n : rest;
+        TRY(first ? jinja_case_add(text, s, at, c, CASE_UPPER)
+                  : jinja_case_add(text, &tail, at - rest, c, CASE_LOWER));
+        first = jinja_space(c) || (c < 0x80 && c && strchr("-({[<", (int)c));
         at += n;
     }
     return STATUS_OK;

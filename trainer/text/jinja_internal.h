@@ -558,6 +558,7 @@ MUST_USE enum status jinja_iter_value(struct jinja_render *r, const struct jinja
                                       const char *type_name, struct jinja_value *out);
 
 /* ---- jinja_ops.c, jinja_access.c ---- */
+/* *out must be neither a nor b. */
 MUST_USE enum status jinja_math(struct jinja_render *r, enum jinja_op op,
                                 const struct jinja_value *a, const struct jinja_value *b,
                                 struct jinja_value *out);
@@ -601,6 +602,10 @@ extern const struct jinja_row JINJA_METHODS_STR[], JINJA_METHODS_STR2[], JINJA_M
 extern const struct jinja_row JINJA_METHODS_DICT[], JINJA_METHODS_LOOP[], JINJA_METHODS_CYCLER[];
 
 /* ---- jinja_text.c: string work shared by filters and methods; results keep v's markup ---- */
+/* Appends c, the code point at byte `at` of s, in another case (its neighbours decide on the small
+ * form of a final sigma). */
+MUST_USE enum status jinja_case_add(struct jinja_buffer *text, const struct jinja_string *s,
+                                    size_t at, uint32_t c, enum jinja_case to);
 MUST_USE enum status jinja_text_case(struct jinja_render *r, const struct jinja_value *v,
                                      enum jinja_case to, struct jinja_value *out);
 /* First character title case, the rest lower. */

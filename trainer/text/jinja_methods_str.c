@@ -29,15 +29,10 @@ static enum status recase(struct jinja_render *r, const struct jinja_value *v, b
     bool inside = false;
     for (size_t at = 0; at < v->string->size && status == STATUS_OK;) {
         size_t n;
-        uint32_t mapped[3];
         const uint32_t c = jinja_char(v->string->data + at, &n);
         const bool lower = swap ? jinja_upper_case(c) : inside;
-        const int count = jinja_case_map(
-            c, lower ? CASE_LOWER : (swap ? CASE_UPPER : CASE_TITLE), mapped);
-        for (int i = 0; i < count && status == STATUS_OK; i++) {
-            char bytes[4];
-            status = jinja_buffer_add(&text, bytes, jinja_char_put(mapped[i], bytes));
-        }
+        const enum jinja_case upper = swap ? CASE_UPPER : CASE_TITLE;
+        status = jinja_case_add(&text, v->string, at, c, lower ? CASE_LOWER : upper);
         inside = jinja_lower_case(c) || jinja_upper_case(c);
         at += n;
     }
@@ -121,7 +116,18 @@ static enum status str_replace(struct jinja_render *r, const struct jinja_invoca
 static enum status str_join(struct jinja_render *r, const struct jinja_invocation *in,
                             struct jinja_value *out)
 {
-    return jinja_text_join(r, in->self.string, &in->arg[0], true, out);
+    if (!in->self.markup) {
+        return jinja_text_join(r, in->self.string, &in->arg[0], true, out);
+    }
+    struct jinja_value items;
+    TRY(jinja_collect(r, &in->arg[0], &items));
+    for (size_t i = 0; i < items.list->count; i++) {
+        const struct jinja_value item = items.list->items[i];
+        TRY(jinja_escape(r, &item, &items.list->items[i]));
+    }
+    TRY(jinja_text_join(r, in->self.string, &items, true, out));
+    out->markup = true;
+    return STATUS_OK;
 }
 
 /* (before, separator, after); what is missing is empty. */

@@ -75,8 +75,8 @@ static bool final_sigma(const struct jinja_string *s, size_t at)
     return true;
 }
 
-static enum status case_add(struct jinja_buffer *text, const struct jinja_string *s, size_t at,
-                            uint32_t c, enum jinja_case to)
+enum status jinja_case_add(struct jinja_buffer *text, const struct jinja_string *s, size_t at,
+                           uint32_t c, enum jinja_case to)
 {
     uint32_t mapped[3];
     int n = jinja_case_map(c, to, mapped);
@@ -97,7 +97,7 @@ static enum status case_all(const struct jinja_string *s, enum jinja_case first,
     for (size_t at = 0; at < s->size;) {
         size_t n;
         const uint32_t c = jinja_char(s->data + at, &n);
-        TRY(case_add(text, s, at, c, at == 0 ? first : rest));
+        TRY(jinja_case_add(text, s, at, c, at == 0 ? first : rest));
         at += n;
     }
     return STATUS_OK;
