@@ -168,21 +168,45 @@ static enum status accuracy_before(struct run *r, json_t **out)
                       r->comm.rank == 0 ? json_write_path(path, *out) : STATUS_OK);
 }
 
-static enum status summarize(struct run *r, const struct train_result *result, json_t *before,
-                             json_t *after)
+/* A {before, after} pair of one number of the two measurements, for the report's table. */
+static json_t *pair(const json_t *before, const json_t *after, const char *key)
 {
-    json_t *summary = json_pack("{s:s, s:I, s:f, s:I, s:s, s:O?, s:O?}", "method", "grpo", "steps",
+    return json_pack("{s:O?, s:O?}", "before", json_object_get(before, key), "after",
+                     json_object_get(after, key));
+}
+
+static enum status write_report(const struct run *r, const struct train_result *result,
+                                const json_t *before, const json_t *after)
+{
+    json_t *summary = json_pack("{s:s, s:I, s:f, s:I}", "method", "grpo", "steps",
                                 (json_int_t)result->steps, "seconds", result->seconds,
-                                "skipped_steps", (json_int_t)result->skipped, "output_dir",
-                                r->recipe.output_dir, "before", before, "after", after);
-    const enum status status = report_html(r->recipe.output_dir, summary);
-    char *text = json_dumps(summary, JSON_COMPACT);
-    if (status == STATUS_OK && text) {
+                                "skipped steps", (json_int_t)result->skipped);
+    if (summary && after) {
+        (void)json_object_set_new(summary, "accuracy", pair(before, after, "accuracy"));
+        (void)json_object_set_new(summary, "mean length", pair(before, after, "mean_length"));
+        (void)json_object_set_new(summary, "cut off", pair(before, after, "truncated"));
+    }
+    const enum status status = summary ? report_html(r->recipe.output_dir, summary)
+                                       : FAIL(MEMORY, "report: no memory");
+    json_decref(summary);
+    return status;
+}
+
+static enum status summarize(const struct run *r, const struct train_result *result,
+                             json_t *before, json_t *after)
+{
+    TRY(write_report(r, result, before, after));
+    json_t *line = json_pack("{s:s, s:I, s:f, s:I, s:s, s:O?, s:O?}", "method", "grpo", "steps",
+                             (json_int_t)result->steps, "seconds", result->seconds,
+                             "skipped_steps", (json_int_t)result->skipped, "output_dir",
+                             r->recipe.output_dir, "before", before, "after", after);
+    char *text = json_dumps(line, JSON_COMPACT);
+    if (text) {
         report_result("%s", text);
     }
     free(text);
-    json_decref(summary);
-    return status;
+    json_decref(line);
+    return STATUS_OK;
 }
 
 static enum status run_grpo(struct run *r)
