@@ -1,6 +1,6 @@
 /*
- * Merging and the GGUF adapter, checked against each other: what llama.cpp would compute from the file
- * (W + alpha / rank * B A on its own row order) must be the weights of the merged model.
+ * Merging and the GGUF adapter, checked against each other: what llama.cpp would compute from the
+ * file (W + alpha / rank * B A on its own row order) must be the weights of the merged model.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -18,9 +18,10 @@
 #include "trainer/format/gguf.h"
 
 #define SIZES                                                                                      \
-    "\"hidden_size\": 16, \"num_attention_heads\": 4, \"num_key_value_heads\": 2, \"head_dim\": 8," \
-    "\"intermediate_size\": 24, \"num_hidden_layers\": 2, \"vocab_size\": 40,"                     \
-    "\"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-6, \"initializer_range\": 0.3}"
+    "\"hidden_size\": 16, \"num_attention_heads\": 4, \"num_key_value_heads\": 2,"                 \
+    "\"head_dim\": 8, \"intermediate_size\": 24, \"num_hidden_layers\": 2,"                        \
+    "\"vocab_size\": 40, \"max_position_embeddings\": 64, \"rms_norm_eps\": 1e-6,"                 \
+    "\"initializer_range\": 0.3}"
 
 static const struct export_case {
     const char *name;
