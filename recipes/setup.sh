@@ -27,10 +27,11 @@ graft_install() { # [more packages ...]
 }
 
 graft_build() { # folder, cmake options ...
-    local folder=$1
+    local folder=$1 log=$1/build.log
     shift
-    cmake -S . -B "$folder" -G Ninja "$@" >"$folder.log" 2>&1 || { cat "$folder.log" >&2; return 1; }
-    ninja -C "$folder" >"$folder.log" 2>&1 || { tail -n 60 "$folder.log" >&2; return 1; }
+    mkdir -p "$folder"
+    cmake -S . -B "$folder" -G Ninja "$@" >"$log" 2>&1 || { cat "$log" >&2; return 1; }
+    ninja -C "$folder" >"$log" 2>&1 || { tail -n 60 "$log" >&2; return 1; }
 }
 
 # mpirun: as root it wants two variables; -n beyond the cores needs oversubscription; without the
