@@ -186,6 +186,38 @@ static enum status write_card(const struct export_job *e)
     return file_write_atomic(path, text, (size_t)n);
 }
 
+/* The source's card; a base given on the command line replaces the one its front matter names, as
+ * in adapter_config.json. */
+static enum status copy_card(const struct export_job *e)
+{
+    static const char KEY[] = "\nbase_model:";
+    char from[PATH_CAP];
+    char to[PATH_CAP];
+    struct file_map card;
+    TRY(join(from, e->source, "README.md"));
+    TRY(join(to, e->output, "README.md"));
+    TRY(file_map_open(&card, from));
+    const char *text = card.data;
+    const char *at = e->args->base && text ? memmem(text, card.size, KEY, strlen(KEY)) : NULL;
+    const char *id = hub_id(e->base);
+    enum status status;
+    if (!at) {
+        status = file_write_atomic(to, text, card.size);
+    } else {
+        const size_t left = card.size - (size_t)(at + 1 - text);
+        const char *end = memchr(at + 1, '\n', left);
+        char *changed = NULL;
+        const int n = asprintf(&changed, "%.*s%s %s%.*s", (int)(at - text), text, KEY,
+                               *id ? id : "''", end ? (int)(text + card.size - end) : 0,
+                               end ? end : "");
+        status = n < 0 ? FAIL(MEMORY, "export: out of memory")
+                       : file_write_atomic(to, changed, (size_t)n);
+        free(n < 0 ? NULL : changed);
+    }
+    file_map_close(&card);
+    return status;
+}
+
 /* adapter_config.json as it is, but for a base given on the command line. */
 static enum status write_config(const struct export_job *e)
 {
@@ -214,9 +246,7 @@ static enum status export_adapter(const struct export_job *e)
     TRY(file_copy(from, to));
     TRY(write_config(e));
     if (exists_in(e->source, "README.md")) {
-        TRY(join(from, e->source, "README.md"));
-        TRY(join(to, e->output, "README.md"));
-        TRY(file_copy(from, to));
+        TRY(copy_card(e));
     } else {
         TRY(write_card(e));
     }

@@ -29,6 +29,11 @@ holds "run-adapter"
 cmp run/adapter_model.safetensors run-adapter/adapter_model.safetensors || failures=1
 grep -q '"base_model_name_or_path": "some/model"' run-adapter/adapter_config.json || failures=1
 grep -q "base_model:adapter:some/model" run-adapter/README.md || { echo "FAIL: card"; failures=1; }
+printf -- '---\nbase_model: tiny\ntags:\n- lora\n---\n\nMine.' >run/README.md
+expect 0 "" "$graft" export run --base some/model --output carded
+printf -- '---\nbase_model: some/model\ntags:\n- lora\n---\n\nMine.' | cmp - carded/README.md ||
+    { echo "FAIL: the card's base"; failures=1; }
+rm run/README.md
 
 # score MODEL [ADAPTER]: the log-probabilities, one a line
 score() {
