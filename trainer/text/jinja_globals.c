@@ -1,4 +1,5 @@
-/* Global functions: range, dict, namespace, cycler, joiner, lipsum, raise_exception, strftime_now. */
+/* Global functions: range, dict, namespace, cycler, joiner, lipsum, raise_exception and
+ * strftime_now. */
 #include <string.h>
 
 #include "trainer/text/jinja_internal.h"

@@ -142,7 +142,7 @@ static enum status dump_newline(struct dump *d, int level)
 
 static enum status dump_real(struct dump *d, double value)
 {
-    char text[40];
+    char text[JINJA_NUMBER];
     if (isnan(value) || isinf(value)) {
         return put(d, isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity");
     }

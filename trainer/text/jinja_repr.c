@@ -29,10 +29,10 @@ static int shortest(double d, char digits[24])
     return (int)strtol(e + 1, NULL, 10);
 }
 
-void jinja_float_text(double d, char out[40])
+void jinja_float_text(double d, char out[JINJA_NUMBER])
 {
     if (isnan(d) || isinf(d)) {
-        (void)snprintf(out, 40, "%s", isnan(d) ? "nan" : d < 0 ? "-inf" : "inf");
+        (void)snprintf(out, JINJA_NUMBER, "%s", isnan(d) ? "nan" : d < 0 ? "-inf" : "inf");
         return;
     }
     char digits[24];
@@ -40,14 +40,16 @@ void jinja_float_text(double d, char out[40])
     const int exponent = shortest(fabs(d), digits);
     const int n = (int)strlen(digits);
     if (exponent < -4 || exponent >= 16) {
-        (void)snprintf(out, 40, "%s%c%s%se%c%02d", sign, digits[0], n > 1 ? "." : "", digits + 1,
-                       exponent < 0 ? '-' : '+', abs(exponent));
+        (void)snprintf(out, JINJA_NUMBER, "%s%c%s%se%c%02d", sign, digits[0], n > 1 ? "." : "",
+                       digits + 1, exponent < 0 ? '-' : '+', abs(exponent));
     } else if (exponent < 0) {
-        (void)snprintf(out, 40, "%s0.%.*s%s", sign, -exponent - 1, "0000", digits);
+        (void)snprintf(out, JINJA_NUMBER, "%s0.%.*s%s", sign, -exponent - 1, "0000", digits);
     } else if (n <= exponent + 1) {
-        (void)snprintf(out, 40, "%s%s%.*s.0", sign, digits, exponent + 1 - n, "0000000000000000");
+        (void)snprintf(out, JINJA_NUMBER, "%s%s%.*s.0", sign, digits, exponent + 1 - n,
+                       "0000000000000000");
     } else {
-        (void)snprintf(out, 40, "%s%.*s.%s", sign, exponent + 1, digits, digits + exponent + 1);
+        (void)snprintf(out, JINJA_NUMBER, "%s%.*s.%s", sign, exponent + 1, digits,
+                       digits + exponent + 1);
     }
 }
 
@@ -174,7 +176,7 @@ static enum status repr_opaque(struct jinja_render *r, const struct jinja_value 
 static enum status repr_any(struct jinja_render *r, const struct jinja_value *v,
                             struct jinja_buffer *out)
 {
-    char text[40];
+    char text[JINJA_NUMBER];
     switch (v->type) {
     case JINJA_NONE:
         return put(out, "None");

@@ -237,11 +237,11 @@ static void large_but_fine(void **state)
     (void)state;
     assert_int_equal(try_render("{% for i in range(50000) %}{{ i }},{{ loop.last }}{% endfor %}"),
                      STATUS_OK);
-    assert_int_equal(try_render("{% set s = 'word ' * 1000000 %}{{ s | trim }}{{ s.split() | length "
-                                "}}{{ s | replace('w', 'W') }}"),
+    assert_int_equal(try_render("{% set s = 'word ' * 1000000 %}{{ s | trim }}"
+                                "{{ s.split() | length }}{{ s | replace('w', 'W') }}"),
                      STATUS_OK);
-    assert_int_equal(try_render("{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{% endif %}{% endmacro "
-                                "%}{{ f(150) }}"),
+    assert_int_equal(try_render("{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{% endif %}"
+                                "{% endmacro %}{{ f(150) }}"),
                      STATUS_OK);
 }
 
