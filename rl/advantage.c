@@ -86,6 +86,11 @@ static void normalize_columns(const struct advantage_args *a, double *column)
             }
         }
     }
+    for (int64_t i = 0; i < rows; i++) { /* an unscorable row stays out of the batch's moments */
+        if (isnan(weighted_sum(a->rewards + i * a->functions, a->weights, a->functions))) {
+            a->advantage[i] = NAN;
+        }
+    }
     double mean;
     double std;
     advantage_moments(a->advantage, rows, &mean, &std);
