@@ -1,0 +1,24 @@
+/*
+ * What this machine can do at most, measured in about a second: the peak of the tier's own products
+ * and the rate at which memory is read. `doctor` prints them, `bench` divides by them (the roofline
+ * of Williams et al. 2009).
+ */
+#pragma once
+
+#include "kernels/ops.h"
+
+/* Seconds of a monotonic clock. */
+double measure_now(void);
+
+/* Best GFLOP/s of y[256, 2048] = x W^T with fp32 weights on an open context, within about 0.4 s (a
+ * tier below 0.5 GFLOP/s is measured with 4 rows). Fails with MEMORY. */
+MUST_USE enum status measure_gemm(struct ops_context *ops, double *gflops);
+
+/* Best GB/s (1e9 bytes) at which the pool's threads read 256 MiB. Fails with MEMORY. */
+MUST_USE enum status measure_read(struct pool *pool, double *gb_per_second);
+
+/* Most memory this process ever held, in GiB. */
+double measure_peak_rss(void);
+
+/* The median of `count` >= 1 values, the upper one of two; sorts them. */
+double measure_median(double *values, int64_t count);
