@@ -15,6 +15,7 @@ struct sft {
     struct unit_pass pass;
     int64_t *rows;       /* rows of the step */
     int64_t *cost;
+    double *mean;        /* [count] weight of a row's sums in the logged means */
     int64_t count;
     double labels;       /* of the whole step */
     double num_tokens;   /* running total */
@@ -69,16 +70,41 @@ enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indi
     return STATUS_OK;
 }
 
+static void drop_step(struct sft *s)
+{
+    free(s->rows);
+    free(s->cost);
+    free(s->mean);
+    s->rows = NULL;
+    s->cost = NULL;
+    s->mean = NULL;
+}
+
+/* TRL logs entropy and accuracy as the mean over micro-steps of each one's mean over labels. */
+static void weigh_rows(struct sft *s)
+{
+    const int64_t micro_rows = s->config->plan.per_device * s->config->plan.world;
+    const int64_t micro_steps = (s->count + micro_rows - 1) / micro_rows;
+    for (int64_t begin = 0; begin < s->count; begin += micro_rows) {
+        const int64_t end = begin + micro_rows < s->count ? begin + micro_rows : s->count;
+        double labels = 0.0;
+        for (int64_t i = begin; i < end; i++) {
+            labels += (double)s->env->train->items[s->rows[i]].labels;
+        }
+        for (int64_t i = begin; i < end; i++) {
+            s->mean[i] = 1.0 / (labels * (double)micro_steps);
+        }
+    }
+}
+
 static enum status prepare(void *ctx, int64_t step, struct train_units *units)
 {
     struct sft *s = ctx;
-    free(s->rows);
-    free(s->cost);
-    s->rows = NULL;
-    s->cost = NULL;
+    drop_step(s);
     TRY(sft_plan_rows(&s->config->plan, step, &s->rows, &s->count));
     s->cost = malloc((size_t)s->count * sizeof *s->cost);
-    if (!s->cost) {
+    s->mean = malloc((size_t)s->count * sizeof *s->mean);
+    if (!s->cost || !s->mean) {
         return FAIL(MEMORY, "step: no memory for %lld rows", (long long)s->count);
     }
     s->labels = 0.0;
@@ -88,6 +114,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
         s->labels += (double)e->labels;
         s->num_tokens += (double)e->count;
     }
+    weigh_rows(s);
     *units = (struct train_units){.count = s->count, .cost = s->cost};
     return STATUS_OK;
 }
@@ -156,7 +183,7 @@ static enum status run_examples(struct sft *s, const struct example *const *exam
 static enum status run(void *ctx, const int64_t *units, int64_t count, double *sums)
 {
     struct sft *s = ctx;
-    const struct example **examples = malloc((size_t)count * sizeof *examples);
+    const struct example **examples = calloc((size_t)count, sizeof *examples);
     if (!examples) {
         return FAIL(MEMORY, "step: no memory for %lld rows", (long long)count);
     }
@@ -166,17 +193,19 @@ static enum status run(void *ctx, const int64_t *units, int64_t count, double *s
     }
     s->pass.grad = true;
     const enum status status = run_examples(s, examples, count, s->labels, sums);
+    for (int64_t i = 0; i < count; i++) {
+        sums[i * METRIC_COUNT + METRIC_ENTROPY] *= s->mean[units[i]];
+        sums[i * METRIC_COUNT + METRIC_CORRECT] *= s->mean[units[i]];
+    }
     free(examples);
     return status;
 }
 
 static enum status log_fields(void *ctx, const double *totals, json_t *line)
 {
-    struct sft *s = ctx;
-    const double labels = totals[METRIC_LABELS] > 0 ? totals[METRIC_LABELS] : 1.0;
-    (void)json_object_set_new(line, "entropy", json_real(totals[METRIC_ENTROPY] / labels));
-    (void)json_object_set_new(line, "mean_token_accuracy",
-                              json_real(totals[METRIC_CORRECT] / labels));
+    const struct sft *s = ctx;
+    (void)json_object_set_new(line, "entropy", json_real(totals[METRIC_ENTROPY]));
+    (void)json_object_set_new(line, "mean_token_accuracy", json_real(totals[METRIC_CORRECT]));
     (void)json_object_set_new(line, "num_tokens", json_real(s->num_tokens));
     return STATUS_OK;
 }
@@ -320,8 +349,7 @@ void sft_close(struct sft *s)
     if (!s) {
         return;
     }
-    free(s->rows);
-    free(s->cost);
+    drop_step(s);
     unit_pass_close(&s->pass);
     free(s);
 }
