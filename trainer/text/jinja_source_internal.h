@@ -145,8 +145,9 @@ struct chat_template {
     const char *source;
     const struct jinja_string *loop, *caller, *varargs, *kwargs;
 };
-/* The template's identifier `data[size]`, added when `add`; NULL when absent (or no memory). */
+/* The template's identifier `data[size]`, added when absent; NULL: no memory. */
 const struct jinja_string *jinja_intern(struct chat_template *t, const char *data, size_t size);
+/* The same without adding; NULL when absent. */
 const struct jinja_string *jinja_name_find(const struct chat_template *t, const char *data,
                                            size_t size);
 
@@ -158,6 +159,7 @@ struct jinja_parser {
     int loops;     /* enclosing for loops of this macro */
     unsigned uses; /* USES_* seen in this macro */
 };
+/* Tokens (up to the end token) to t->body. INPUT with line and what was found, MEMORY. */
 MUST_USE enum status jinja_parse(struct chat_template *t, const struct jinja_token *tokens);
 
 /* Expressions, shared by the statement parser. */
@@ -168,8 +170,10 @@ struct jinja_tuple_mode {
     bool explicit_parentheses;
     const char *end; /* a name that also ends the tuple, or NULL */
 };
+/* One expression, or a NODE_TUPLE when commas follow; the mode says what may stand in it. */
 MUST_USE enum status jinja_parse_tuple(struct jinja_parser *p, struct jinja_tuple_mode mode,
                                        struct jinja_node **out);
+/* One expression, with if-else. */
 MUST_USE enum status jinja_parse_expression(struct jinja_parser *p, struct jinja_node **out);
 /* "| filter" chain on `node` (NULL: the body of a block); `inline_start`: the first name follows
  * without a bar. */
@@ -177,25 +181,36 @@ MUST_USE enum status jinja_parse_filters(struct jinja_parser *p, struct jinja_no
                                          bool inline_start, struct jinja_node **out);
 /* Without if-else. */
 MUST_USE enum status jinja_parse_or(struct jinja_parser *p, struct jinja_node **out);
+/* A sign or a primary with its postfix parts; then its filters when `filters`. */
 MUST_USE enum status jinja_parse_unary(struct jinja_parser *p, bool filters,
                                        struct jinja_node **out);
 /* One level deeper; the caller lowers p->depth when done. */
 MUST_USE enum status jinja_parse_enter(struct jinja_parser *p);
 /* Fails: expected `what`, found the current token. */
 enum status jinja_expected(const struct jinja_parser *p, const char *what);
+/* True when the token is the identifier `name`. */
 bool jinja_is_name(const struct jinja_token *t, const char *name);
+/* A zeroed node with the current token's line. */
 MUST_USE enum status jinja_node_new(struct jinja_parser *p, enum jinja_kind kind,
                                     struct jinja_node **out);
+/* Appends a node; the array grows in the template's pool. */
 MUST_USE enum status jinja_body_add(struct jinja_parser *p, struct jinja_body *body,
                                     struct jinja_node *node);
+/* True when the current token is this operator. */
 bool jinja_at_op(const struct jinja_parser *p, const char *op);
+/* True when the current token is this identifier. */
 bool jinja_at_name(const struct jinja_parser *p, const char *name);
+/* Steps over the operator when it stands here; tells whether it did. */
 bool jinja_skip_op(struct jinja_parser *p, const char *op);
+/* Steps over the identifier when it stands here; tells whether it did. */
 bool jinja_skip_name(struct jinja_parser *p, const char *name);
+/* Steps over the operator; INPUT when another token stands here. */
 MUST_USE enum status jinja_expect_op(struct jinja_parser *p, const char *op);
+/* Steps over an identifier, interned into *out; INPUT when another token stands here. */
 MUST_USE enum status jinja_expect_name(struct jinja_parser *p, const struct jinja_string **out);
 /* A token in words, for messages: "end of statement block". */
 void jinja_describe(const struct jinja_token *t, char out[64]);
 #define PARSE_FAIL(p, ...) jinja_source_fail(__FILE__, __LINE__, (p)->token->line, __VA_ARGS__)
+/* INPUT with "chat template, line N: " in front; `file` and `code_line` are for the trace. */
 enum status jinja_source_fail(const char *file, int code_line, int line, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));

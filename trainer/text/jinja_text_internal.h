@@ -13,17 +13,27 @@ struct jinja_render;
 /* ---- jinja_unicode.c ---- */
 /* Code point at p (valid UTF-8, at least one byte); *length = its bytes. */
 uint32_t jinja_char(const char *p, size_t *length);
+/* UTF-8 of a code point; its bytes, 0 when it is none. */
 size_t jinja_char_put(uint32_t c, char out[4]);
+/* Code points in valid UTF-8. */
 int64_t jinja_char_count(const char *p, size_t size);
 /* Byte offset of code point `index` (<= count). */
 size_t jinja_char_offset(const struct jinja_string *s, int64_t index);
+/* True when all `size` bytes are well-formed UTF-8. */
 bool jinja_valid_utf8(const char *p, size_t size);
+/* str.isspace(). */
 bool jinja_space(uint32_t c);
+/* Where str.splitlines() cuts. */
 bool jinja_line_break(uint32_t c);
+/* str.isalpha(): a letter of any script. */
 bool jinja_alpha(uint32_t c);
+/* str.isdigit(): decimal digits, superscripts, circled digits. */
 bool jinja_digit(uint32_t c);
+/* Unicode's numbers: digits, letter numbers, others. */
 bool jinja_numeric(uint32_t c);
+/* A lower-case letter, ordinal, circled letter or small numeral. */
 bool jinja_lower_case(uint32_t c);
+/* An upper-case letter, circled letter or numeral. */
 bool jinja_upper_case(uint32_t c);
 bool jinja_word(uint32_t c);      /* \w */
 bool jinja_printable(uint32_t c); /* shown by repr as it is */
@@ -36,6 +46,7 @@ struct jinja_case_row {
     uint16_t upper[3];
     uint16_t title[3];
 };
+/* The row of c; NULL when its mapping is one code point. */
 const struct jinja_case_row *jinja_case_find(uint32_t c);
 
 /* ---- jinja_text.c: string work shared by filters and methods; results keep v's markup ---- */
@@ -43,6 +54,7 @@ const struct jinja_case_row *jinja_case_find(uint32_t c);
  * form of a final sigma). */
 MUST_USE enum status jinja_case_add(struct jinja_buffer *text, const struct jinja_string *s,
                                     size_t at, uint32_t c, enum jinja_case to);
+/* v, a string, in another case. */
 MUST_USE enum status jinja_text_case(struct jinja_render *r, const struct jinja_value *v,
                                      enum jinja_case to, struct jinja_value *out);
 /* First character title case, the rest lower. */
@@ -96,7 +108,9 @@ struct jinja_spec {
     int64_t precision; /* -1: none */
     char type;         /* 0: none */
 };
+/* Appends v formatted as a spec of str.format says. INPUT when the type does not fit. */
 MUST_USE enum status jinja_format_spec(struct jinja_render *r, const struct jinja_value *v,
                                        const struct jinja_spec *spec, struct jinja_buffer *out);
+/* r->now, UTC, as C's strftime formats it; zones are empty, %f zeros. INPUT on a time out of range. */
 MUST_USE enum status jinja_strftime(struct jinja_render *r, const struct jinja_string *format,
                                     struct jinja_value *out);

@@ -38,6 +38,7 @@ struct jinja_pool {
 /* *out = `bytes` uninitialised bytes, 16-byte aligned. Fails with INPUT beyond JINJA_MEMORY, MEMORY
  * when there is none. */
 MUST_USE enum status jinja_alloc(struct jinja_pool *p, size_t bytes, void *out);
+/* Frees everything the pool ever gave; it may be used again. */
 void jinja_pool_close(struct jinja_pool *p);
 
 /* Growing bytes on the heap; capped at JINJA_OUTPUT. Zero-initialise; free data. */
@@ -46,6 +47,7 @@ struct jinja_buffer {
     size_t size;
     size_t capacity;
 };
+/* Appends and keeps a NUL behind. INPUT past JINJA_OUTPUT, MEMORY. */
 MUST_USE enum status jinja_buffer_add(struct jinja_buffer *b, const char *data, size_t size);
 
 /* ---- Values ---- */
@@ -164,14 +166,16 @@ struct jinja_invocation {
     struct jinja_value self;            /* filtered value, tested value or owner of the method */
     struct jinja_value arg[JINJA_ARGS]; /* by the row's parameters; MISSING where not given */
     const struct jinja_args *raw;
+    unsigned option; /* the row's */
 };
 struct jinja_render;
 typedef enum status (*jinja_fn)(struct jinja_render *r, const struct jinja_invocation *in,
                                 struct jinja_value *out);
 /* A built-in filter, test, method or function. `params`: names in order, '!' after a required one;
- * NULL: it reads in->raw itself. */
+ * NULL: it reads in->raw itself. `option` tells rows of one function apart. */
 struct jinja_row {
     const char *name;
     const char *params;
     jinja_fn fn;
+    unsigned option;
 };
