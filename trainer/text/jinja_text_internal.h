@@ -111,6 +111,6 @@ struct jinja_spec {
 /* Appends v formatted as a spec of str.format says. INPUT when the type does not fit. */
 MUST_USE enum status jinja_format_spec(struct jinja_render *r, const struct jinja_value *v,
                                        const struct jinja_spec *spec, struct jinja_buffer *out);
-/* r->now, UTC, as C's strftime formats it; zones are empty, %f zeros. INPUT on a time out of range. */
+/* r->now, UTC, as C's strftime formats it; zones empty, %f zeros. INPUT on a time out of range. */
 MUST_USE enum status jinja_strftime(struct jinja_render *r, const struct jinja_string *format,
                                     struct jinja_value *out);
