@@ -124,7 +124,8 @@ enum status jinja_invoke(struct jinja_render *r, const struct jinja_row *row,
                          const struct jinja_value *self, const struct jinja_args *args,
                          struct jinja_value *out)
 {
-    struct jinja_invocation in = {.self = self ? *self : jinja_none(), .raw = args};
+    struct jinja_invocation in = {
+        .self = self ? *self : jinja_none(), .raw = args, .option = row->option};
     if (r->depth >= JINJA_EVAL_DEPTH) {
         return RAISE(r, "evaluation nested more than %d deep", JINJA_EVAL_DEPTH);
     }

@@ -142,10 +142,13 @@ static enum status filter_map(struct jinja_render *r, const struct jinja_invocat
     return lazy(r, &in->self, &task, out);
 }
 
-static enum status choose(struct jinja_render *r, const struct jinja_invocation *in, bool attribute,
-                          bool reject, struct jinja_value *out)
+enum { BY_ATTRIBUTE = 1, REJECT = 2 };
+
+static enum status filter_choose(struct jinja_render *r, const struct jinja_invocation *in,
+                                 struct jinja_value *out)
 {
-    struct jinja_task task = {.reject = reject};
+    const bool attribute = (in->option & BY_ATTRIBUTE) != 0;
+    struct jinja_task task = {.reject = (in->option & REJECT) != 0};
     const size_t at = attribute;
     if (attribute && in->raw->count == 0) {
         return RAISE(r, "missing parameter for attribute name");
@@ -159,30 +162,6 @@ static enum status choose(struct jinja_render *r, const struct jinja_invocation 
     return lazy(r, &in->self, &task, out);
 }
 
-static enum status filter_select(struct jinja_render *r, const struct jinja_invocation *in,
-                                 struct jinja_value *out)
-{
-    return choose(r, in, false, false, out);
-}
-
-static enum status filter_reject(struct jinja_render *r, const struct jinja_invocation *in,
-                                 struct jinja_value *out)
-{
-    return choose(r, in, false, true, out);
-}
-
-static enum status filter_selectattr(struct jinja_render *r, const struct jinja_invocation *in,
-                                     struct jinja_value *out)
-{
-    return choose(r, in, true, false, out);
-}
-
-static enum status filter_rejectattr(struct jinja_render *r, const struct jinja_invocation *in,
-                                     struct jinja_value *out)
-{
-    return choose(r, in, true, true, out);
-}
-
 static enum status filter_items(struct jinja_render *r, const struct jinja_invocation *in,
                                 struct jinja_value *out)
 {
@@ -194,8 +173,7 @@ static enum status filter_items(struct jinja_render *r, const struct jinja_invoc
         return RAISE(r, "can only get item pairs from a mapping, not from %s",
                      jinja_type_name(&in->self));
     }
-    const struct jinja_row *row = jinja_row_find(JINJA_METHODS_DICT, "items", 5);
-    TRY(row->fn(r, in, &view));
+    TRY(jinja_view_new(r, in->self.dict, VIEW_ITEMS, &view));
     return jinja_iter_value(r, &view, "generator", out);
 }
 
@@ -291,21 +269,21 @@ static enum status filter_sum(struct jinja_render *r, const struct jinja_invocat
 }
 
 const struct jinja_row JINJA_FILTERS_LIST[] = {
-    {"length", "", filter_length},
-    {"count", "", filter_length},
-    {"list", "", filter_list},
-    {"first", "", filter_first},
-    {"last", "", filter_last},
-    {"reverse", "", filter_reverse},
-    {"join", "d attribute", filter_join},
-    {"map", NULL, filter_map},
-    {"select", NULL, filter_select},
-    {"reject", NULL, filter_reject},
-    {"selectattr", NULL, filter_selectattr},
-    {"rejectattr", NULL, filter_rejectattr},
-    {"items", "", filter_items},
-    {"batch", "linecount! fill_with", filter_batch},
-    {"slice", "slices! fill_with", filter_slice},
-    {"sum", "attribute start", filter_sum},
+    {"length", "", filter_length, 0},
+    {"count", "", filter_length, 0},
+    {"list", "", filter_list, 0},
+    {"first", "", filter_first, 0},
+    {"last", "", filter_last, 0},
+    {"reverse", "", filter_reverse, 0},
+    {"join", "d attribute", filter_join, 0},
+    {"map", NULL, filter_map, 0},
+    {"select", NULL, filter_choose, 0},
+    {"reject", NULL, filter_choose, REJECT},
+    {"selectattr", NULL, filter_choose, BY_ATTRIBUTE},
+    {"rejectattr", NULL, filter_choose, BY_ATTRIBUTE | REJECT},
+    {"items", "", filter_items, 0},
+    {"batch", "linecount! fill_with", filter_batch, 0},
+    {"slice", "slices! fill_with", filter_slice, 0},
+    {"sum", "attribute start", filter_sum, 0},
     {0},
 };

@@ -33,6 +33,24 @@ static bool number_text(const struct jinja_string *s, char *out, size_t cap)
     return n > 0;
 }
 
+/* Base that a prefix "0x", "0o" or "0b" names, 0 when there is none. */
+static int prefix_base(const char *digits)
+{
+    if (digits[0] != '0') {
+        return 0;
+    }
+    switch (digits[1] | 0x20) {
+    case 'x':
+        return 16;
+    case 'o':
+        return 8;
+    case 'b':
+        return 2;
+    default:
+        return 0;
+    }
+}
+
 /* 1: read; 0: no integer; -1: beyond 64 bits. */
 static int parse_int(const struct jinja_string *s, int64_t base, int64_t *out)
 {
@@ -42,22 +60,19 @@ static int parse_int(const struct jinja_string *s, int64_t base, int64_t *out)
         return 0;
     }
     const char *digits = text + (text[0] == '-' || text[0] == '+');
-    const char kind = digits[0] == '0' ? (char)(digits[1] | 0x20) : 0;
-    const bool hex = kind == 'x' && (base == 16 || base == 0);
-    int64_t skip = 0;
-    if ((kind == 'o' && (base == 8 || base == 0)) || (kind == 'b' && (base == 2 || base == 0))) {
-        base = kind == 'o' ? 8 : 2;
-        skip = 2; /* strtoll does not know these prefixes */
-    } else if (digits[0] == '-' || digits[0] == '+' || (kind == 'x' && !hex && base < 34)) {
-        return 0;
+    const int named = prefix_base(digits);
+    if (named && (base == named || base == 0)) {
+        digits += 2;
+        base = named;
+    }
+    if (!strchr("0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ", digits[0])
+        || (base == 16 && prefix_base(digits) == 16)) {
+        return 0; /* strtoll would take a second sign or prefix */
     }
     errno = 0;
-    const long long value = strtoll(skip ? digits + skip : text, &end, (int)base);
-    if (end == text || *end || (skip && !digits[skip])) {
-        return 0;
-    }
-    *out = skip && text[0] == '-' ? -value : value;
-    return errno == ERANGE ? -1 : 1;
+    const long long value = strtoll(digits, &end, base ? (int)base : 10);
+    *out = text[0] == '-' ? -value : value;
+    return *end || end == digits ? 0 : errno == ERANGE ? -1 : 1;
 }
 
 static bool parse_float(const struct jinja_string *s, double *out)
@@ -230,12 +245,12 @@ static enum status filter_attr(struct jinja_render *r, const struct jinja_invoca
 }
 
 const struct jinja_row JINJA_FILTERS_NUMBER[] = {
-    {"int", "default base", filter_int},
-    {"float", "default", filter_float},
-    {"round", "precision method", filter_round},
-    {"abs", "", filter_abs},
-    {"default", "default_value boolean", filter_default},
-    {"d", "default_value boolean", filter_default},
-    {"attr", "name!", filter_attr},
+    {"int", "default base", filter_int, 0},
+    {"float", "default", filter_float, 0},
+    {"round", "precision method", filter_round, 0},
+    {"abs", "", filter_abs, 0},
+    {"default", "default_value boolean", filter_default, 0},
+    {"d", "default_value boolean", filter_default, 0},
+    {"attr", "name!", filter_attr, 0},
     {0},
 };

@@ -172,10 +172,11 @@ static enum status filter_groupby(struct jinja_render *r, const struct jinja_inv
     return STATUS_OK;
 }
 
-/* The first item with the smallest (or largest) key. */
-static enum status extreme(struct jinja_render *r, const struct jinja_invocation *in, bool largest,
-                           struct jinja_value *out)
+/* The first item with the smallest (option 0) or largest (1) key. */
+static enum status filter_extreme(struct jinja_render *r, const struct jinja_invocation *in,
+                                  struct jinja_value *out)
 {
+    const bool largest = in->option == 1;
     struct jinja_value items;
     struct jinja_value best = {0};
     TRY(jinja_collect(r, &in->self, &items));
@@ -197,24 +198,12 @@ static enum status extreme(struct jinja_render *r, const struct jinja_invocation
                : jinja_undefined_new(r, "No aggregated item, sequence was empty.", NULL, NULL, out);
 }
 
-static enum status filter_min(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return extreme(r, in, false, out);
-}
-
-static enum status filter_max(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return extreme(r, in, true, out);
-}
-
 const struct jinja_row JINJA_FILTERS_SORT[] = {
-    {"sort", "reverse case_sensitive attribute", filter_sort},
-    {"dictsort", "case_sensitive by reverse", filter_dictsort},
-    {"unique", "case_sensitive attribute", filter_unique},
-    {"groupby", "attribute! default case_sensitive", filter_groupby},
-    {"min", "case_sensitive attribute", filter_min},
-    {"max", "case_sensitive attribute", filter_max},
+    {"sort", "reverse case_sensitive attribute", filter_sort, 0},
+    {"dictsort", "case_sensitive by reverse", filter_dictsort, 0},
+    {"unique", "case_sensitive attribute", filter_unique, 0},
+    {"groupby", "attribute! default case_sensitive", filter_groupby, 0},
+    {"min", "case_sensitive attribute", filter_extreme, 0},
+    {"max", "case_sensitive attribute", filter_extreme, 1},
     {0},
 };

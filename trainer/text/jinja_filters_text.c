@@ -3,17 +3,14 @@
 
 #include "trainer/text/jinja_internal.h"
 
-/* A filter that maps the case of every character. */
-#define CASE_FILTER(name, to)                                                                      \
-    static enum status name(struct jinja_render *r, const struct jinja_invocation *in,             \
-                            struct jinja_value *out)                                               \
-    {                                                                                              \
-        struct jinja_value text;                                                                   \
-        TRY(jinja_to_string(r, &in->self, &text));                                                 \
-        return jinja_text_case(r, &text, to, out);                                                 \
-    }
-CASE_FILTER(filter_upper, CASE_UPPER)
-CASE_FILTER(filter_lower, CASE_LOWER)
+/* option: enum jinja_case. */
+static enum status filter_case(struct jinja_render *r, const struct jinja_invocation *in,
+                               struct jinja_value *out)
+{
+    struct jinja_value text;
+    TRY(jinja_to_string(r, &in->self, &text));
+    return jinja_text_case(r, &text, (enum jinja_case)in->option, out);
+}
 
 static enum status filter_capitalize(struct jinja_render *r, const struct jinja_invocation *in,
                                      struct jinja_value *out)
@@ -361,24 +358,24 @@ static enum status filter_striptags(struct jinja_render *r, const struct jinja_i
 }
 
 const struct jinja_row JINJA_FILTERS_TEXT[] = {
-    {"upper", "", filter_upper},
-    {"lower", "", filter_lower},
-    {"capitalize", "", filter_capitalize},
-    {"title", "", filter_title},
-    {"trim", "chars", filter_trim},
-    {"string", "", filter_string},
-    {"replace", "old! new! count", filter_replace},
-    {"e", "", filter_escape},
-    {"escape", "", filter_escape},
-    {"forceescape", "", filter_forceescape},
-    {"safe", "", filter_safe},
-    {"center", "width", filter_center},
-    {"wordcount", "", filter_wordcount},
-    {"indent", "width first blank", filter_indent},
-    {"truncate", "length killwords end leeway", filter_truncate},
-    {"format", NULL, filter_format},
-    {"urlencode", "", filter_urlencode},
-    {"striptags", "", filter_striptags},
-    {"tojson", "ensure_ascii indent separators sort_keys", jinja_filter_tojson},
+    {"upper", "", filter_case, CASE_UPPER},
+    {"lower", "", filter_case, CASE_LOWER},
+    {"capitalize", "", filter_capitalize, 0},
+    {"title", "", filter_title, 0},
+    {"trim", "chars", filter_trim, 0},
+    {"string", "", filter_string, 0},
+    {"replace", "old! new! count", filter_replace, 0},
+    {"e", "", filter_escape, 0},
+    {"escape", "", filter_escape, 0},
+    {"forceescape", "", filter_forceescape, 0},
+    {"safe", "", filter_safe, 0},
+    {"center", "width", filter_center, 0},
+    {"wordcount", "", filter_wordcount, 0},
+    {"indent", "width first blank", filter_indent, 0},
+    {"truncate", "length killwords end leeway", filter_truncate, 0},
+    {"format", NULL, filter_format, 0},
+    {"urlencode", "", filter_urlencode, 0},
+    {"striptags", "", filter_striptags, 0},
+    {"tojson", "ensure_ascii indent separators sort_keys", jinja_filter_tojson, 0},
     {0},
 };

@@ -144,8 +144,8 @@ static enum status cycler_reset(struct jinja_render *r, const struct jinja_invoc
 }
 
 const struct jinja_row JINJA_METHODS_CYCLER[] = {
-    {"next", "", cycler_next},
-    {"reset", "", cycler_reset},
+    {"next", "", cycler_next, 0},
+    {"reset", "", cycler_reset, 0},
     {0},
 };
 
@@ -187,13 +187,13 @@ static enum status global_strftime(struct jinja_render *r, const struct jinja_in
 }
 
 const struct jinja_row JINJA_GLOBALS[] = {
-    {"range", NULL, global_range},
-    {"dict", NULL, global_dict},
-    {"namespace", NULL, global_namespace},
-    {"cycler", NULL, global_cycler},
-    {"joiner", "sep", global_joiner},
-    {"lipsum", "n html min max", global_lipsum},
-    {"raise_exception", "message!", global_raise},
-    {"strftime_now", "format!", global_strftime},
+    {"range", NULL, global_range, 0},
+    {"dict", NULL, global_dict, 0},
+    {"namespace", NULL, global_namespace, 0},
+    {"cycler", NULL, global_cycler, 0},
+    {"joiner", "sep", global_joiner, 0},
+    {"lipsum", "n html min max", global_lipsum, 0},
+    {"raise_exception", "message!", global_raise, 0},
+    {"strftime_now", "format!", global_strftime, 0},
     {0},
 };

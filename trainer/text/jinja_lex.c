@@ -283,28 +283,27 @@ static bool digit_of_base(char c, int base)
     return value < base;
 }
 
+/* Base that the prefix at `text` names when a digit of it follows, else 10. */
+static int literal_base(const char *text, size_t left)
+{
+    const char kind = left > 2 && text[0] == '0' ? (char)(text[1] | 0x20) : 0;
+    const int base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 10;
+    const size_t first = 2 + (size_t)(left > 2 && text[2] == '_');
+    return base != 10 && first < left && digit_of_base(text[first], base) ? base : 10;
+}
+
 static enum status lex_integer(struct lexer *x)
 {
     const char *text = x->text + x->at;
     const size_t left = x->size - x->at;
-    int base = 10;
-    size_t begin = 0;
-    if (text[0] == '0' && left > 2) {
-        const char kind = (char)(text[1] | 0x20);
-        const int named = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : 0;
-        const size_t first = 2 + (size_t)(text[2] == '_');
-        if (named && first < left && digit_of_base(text[first], named)) {
-            base = named;
-            begin = 2;
-        }
-    }
+    const int base = literal_base(text, left);
+    const bool zero = base == 10 && text[0] == '0'; /* only more zeros may follow */
+    const size_t begin = base == 10 ? 0 : 2;
     size_t end = begin;
     while (end < left) {
         const bool under = end > 0 && text[end] == '_' && end + 1 < left
                            && digit_of_base(text[end + 1], base);
-        const bool digit = digit_of_base(text[end], base)
-                           && (base != 10 || text[0] != '0' || text[end] == '0');
-        if (!under && !digit) {
+        if (!under && !(zero ? text[end] == '0' : digit_of_base(text[end], base))) {
             break;
         }
         end++;

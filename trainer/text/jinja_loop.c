@@ -279,7 +279,7 @@ static enum status loop_changed(struct jinja_render *r, const struct jinja_invoc
 }
 
 const struct jinja_row JINJA_METHODS_LOOP[] = {
-    {"cycle", NULL, loop_cycle},
-    {"changed", NULL, loop_changed},
+    {"cycle", NULL, loop_cycle, 0},
+    {"changed", NULL, loop_changed, 0},
     {0},
 };

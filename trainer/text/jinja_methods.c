@@ -41,9 +41,9 @@ static enum status list_copy(struct jinja_render *r, const struct jinja_invocati
 }
 
 const struct jinja_row JINJA_METHODS_LIST[] = {
-    {"count", "value!", list_count},
-    {"index", "value!", list_index},
-    {"copy", "", list_copy},
+    {"count", "value!", list_count, 0},
+    {"index", "value!", list_index, 0},
+    {"copy", "", list_copy, 0},
     {0},
 };
 
@@ -59,32 +59,11 @@ static enum status dict_get(struct jinja_render *r, const struct jinja_invocatio
     return STATUS_OK;
 }
 
-static enum status view(struct jinja_render *r, const struct jinja_invocation *in,
-                        enum jinja_view_kind kind, struct jinja_value *out)
-{
-    struct jinja_view *v;
-    TRY(jinja_alloc(&r->pool, sizeof *v, &v));
-    *v = (struct jinja_view){in->self.dict, kind};
-    *out = (struct jinja_value){.type = JINJA_VIEW, .view = v};
-    return STATUS_OK;
-}
-
-static enum status dict_keys(struct jinja_render *r, const struct jinja_invocation *in,
+/* option: enum jinja_view_kind. */
+static enum status dict_view(struct jinja_render *r, const struct jinja_invocation *in,
                              struct jinja_value *out)
 {
-    return view(r, in, VIEW_KEYS, out);
-}
-
-static enum status dict_values(struct jinja_render *r, const struct jinja_invocation *in,
-                               struct jinja_value *out)
-{
-    return view(r, in, VIEW_VALUES, out);
-}
-
-static enum status dict_items(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return view(r, in, VIEW_ITEMS, out);
+    return jinja_view_new(r, in->self.dict, (enum jinja_view_kind)in->option, out);
 }
 
 static enum status dict_copy(struct jinja_render *r, const struct jinja_invocation *in,
@@ -96,10 +75,10 @@ static enum status dict_copy(struct jinja_render *r, const struct jinja_invocati
 }
 
 const struct jinja_row JINJA_METHODS_DICT[] = {
-    {"get", "key! default", dict_get},
-    {"keys", "", dict_keys},
-    {"values", "", dict_values},
-    {"items", "", dict_items},
-    {"copy", "", dict_copy},
+    {"get", "key! default", dict_get, 0},
+    {"keys", "", dict_view, VIEW_KEYS},
+    {"values", "", dict_view, VIEW_VALUES},
+    {"items", "", dict_view, VIEW_ITEMS},
+    {"copy", "", dict_copy, 0},
     {0},
 };

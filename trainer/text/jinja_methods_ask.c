@@ -66,40 +66,18 @@ static enum status find(struct jinja_render *r, const struct jinja_invocation *i
     return STATUS_OK;
 }
 
-static enum status find_result(struct jinja_render *r, const struct jinja_invocation *in, bool last,
-                               bool required, struct jinja_value *out)
-{
-    int64_t at;
-    TRY(find(r, in, last, &at));
-    if (required && at < 0) {
-        return RAISE(r, "substring not found");
-    }
-    *out = jinja_int(at);
-    return STATUS_OK;
-}
+enum { LAST = 1, REQUIRED = 2 };
 
 static enum status str_find(struct jinja_render *r, const struct jinja_invocation *in,
                             struct jinja_value *out)
 {
-    return find_result(r, in, false, false, out);
-}
-
-static enum status str_rfind(struct jinja_render *r, const struct jinja_invocation *in,
-                             struct jinja_value *out)
-{
-    return find_result(r, in, true, false, out);
-}
-
-static enum status str_index(struct jinja_render *r, const struct jinja_invocation *in,
-                             struct jinja_value *out)
-{
-    return find_result(r, in, false, true, out);
-}
-
-static enum status str_rindex(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return find_result(r, in, true, true, out);
+    int64_t at;
+    TRY(find(r, in, (in->option & LAST) != 0, &at));
+    if ((in->option & REQUIRED) != 0 && at < 0) {
+        return RAISE(r, "substring not found");
+    }
+    *out = jinja_int(at);
+    return STATUS_OK;
 }
 
 static enum status str_count(struct jinja_render *r, const struct jinja_invocation *in,
@@ -126,10 +104,9 @@ static enum status str_count(struct jinja_render *r, const struct jinja_invocati
     return STATUS_OK;
 }
 
-/* startswith and endswith: one text or a tuple of them. */
-static enum status edge(struct jinja_render *r, const struct jinja_invocation *in,
-                        bool (*test)(const struct jinja_string *s, const struct jinja_string *part),
-                        struct jinja_value *out)
+/* startswith and endswith (option LAST): one text or a tuple of them. */
+static enum status str_edge(struct jinja_render *r, const struct jinja_invocation *in,
+                            struct jinja_value *out)
 {
     const struct jinja_value *parts = &in->arg[0];
     size_t count = 1;
@@ -145,22 +122,10 @@ static enum status edge(struct jinja_render *r, const struct jinja_invocation *i
     for (size_t i = 0; i < count && !hit; i++) {
         const struct jinja_string *part;
         TRY(jinja_arg_string(r, &parts[i], "the text to look for", &part));
-        hit = valid && test(&box, part);
+        hit = valid && (in->option == LAST ? ends(&box, part) : begins(&box, part));
     }
     *out = jinja_bool(hit);
     return STATUS_OK;
-}
-
-static enum status str_startswith(struct jinja_render *r, const struct jinja_invocation *in,
-                                  struct jinja_value *out)
-{
-    return edge(r, in, begins, out);
-}
-
-static enum status str_endswith(struct jinja_render *r, const struct jinja_invocation *in,
-                                struct jinja_value *out)
-{
-    return edge(r, in, ends, out);
 }
 
 static bool all_chars(const struct jinja_string *s, bool (*test)(uint32_t c))
@@ -191,59 +156,37 @@ static bool ascii(uint32_t c)
     return c < 0x80;
 }
 
-/* A method that asks whether all characters pass and there is one. */
-#define CLASS_METHOD(name, test)                                                                   \
-    static enum status name(struct jinja_render *r, const struct jinja_invocation *in,             \
-                            struct jinja_value *out)                                               \
-    {                                                                                              \
-        TRY(jinja_charge_bytes(r, in->self.string->size));                                         \
-        *out = jinja_bool(in->self.string->size > 0 && all_chars(in->self.string, test));          \
-        return STATUS_OK;                                                                          \
-    }
-CLASS_METHOD(str_isalpha, jinja_alpha)
-CLASS_METHOD(str_isalnum, alphanumeric)
-CLASS_METHOD(str_isdigit, jinja_digit)
-CLASS_METHOD(str_isdecimal, decimal)
-CLASS_METHOD(str_isnumeric, jinja_numeric)
-CLASS_METHOD(str_isspace, jinja_space)
+enum char_class { ALPHA, ALNUM, DIGIT, DECIMAL, NUMERIC, SPACE, ASCII };
 
-static enum status str_isascii(struct jinja_render *r, const struct jinja_invocation *in,
-                               struct jinja_value *out)
+/* Whether all characters are of a class (option) and there is one; the empty string is ASCII. */
+static enum status str_class(struct jinja_render *r, const struct jinja_invocation *in,
+                             struct jinja_value *out)
 {
-    (void)r;
-    *out = jinja_bool(all_chars(in->self.string, ascii));
+    static bool (*const TESTS[])(uint32_t c) = {
+        [ALPHA] = jinja_alpha, [ALNUM] = alphanumeric, [DIGIT] = jinja_digit, [DECIMAL] = decimal,
+        [NUMERIC] = jinja_numeric, [SPACE] = jinja_space, [ASCII] = ascii};
+    const struct jinja_string *s = in->self.string;
+    TRY(jinja_charge_bytes(r, s->size));
+    *out = jinja_bool((s->size > 0 || in->option == ASCII) && all_chars(s, TESTS[in->option]));
     return STATUS_OK;
 }
 
-/* The tests "lower" and "upper" ask the same. */
-static enum status str_islower(struct jinja_render *r, const struct jinja_invocation *in,
-                               struct jinja_value *out)
-{
-    return jinja_test_find("lower", 5)->fn(r, in, out);
-}
-
-static enum status str_isupper(struct jinja_render *r, const struct jinja_invocation *in,
-                               struct jinja_value *out)
-{
-    return jinja_test_find("upper", 5)->fn(r, in, out);
-}
-
 const struct jinja_row JINJA_METHODS_STR2[] = {
-    {"find", "sub! start end", str_find},
-    {"rfind", "sub! start end", str_rfind},
-    {"index", "sub! start end", str_index},
-    {"rindex", "sub! start end", str_rindex},
-    {"count", "sub! start end", str_count},
-    {"startswith", "prefix! start end", str_startswith},
-    {"endswith", "suffix! start end", str_endswith},
-    {"isalpha", "", str_isalpha},
-    {"isalnum", "", str_isalnum},
-    {"isdigit", "", str_isdigit},
-    {"isdecimal", "", str_isdecimal},
-    {"isnumeric", "", str_isnumeric},
-    {"isspace", "", str_isspace},
-    {"isascii", "", str_isascii},
-    {"islower", "", str_islower},
-    {"isupper", "", str_isupper},
+    {"find", "sub! start end", str_find, 0},
+    {"rfind", "sub! start end", str_find, LAST},
+    {"index", "sub! start end", str_find, REQUIRED},
+    {"rindex", "sub! start end", str_find, LAST | REQUIRED},
+    {"count", "sub! start end", str_count, 0},
+    {"startswith", "prefix! start end", str_edge, 0},
+    {"endswith", "suffix! start end", str_edge, LAST},
+    {"isalpha", "", str_class, ALPHA},
+    {"isalnum", "", str_class, ALNUM},
+    {"isdigit", "", str_class, DIGIT},
+    {"isdecimal", "", str_class, DECIMAL},
+    {"isnumeric", "", str_class, NUMERIC},
+    {"isspace", "", str_class, SPACE},
+    {"isascii", "", str_class, ASCII},
+    {"islower", "", jinja_case_question, 0},
+    {"isupper", "", jinja_case_question, 1},
     {0},
 };

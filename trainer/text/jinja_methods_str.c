@@ -3,16 +3,12 @@
 
 #include "trainer/text/jinja_internal.h"
 
-/* A method that maps the case of every character. */
-#define CASE_METHOD(name, to)                                                                      \
-    static enum status name(struct jinja_render *r, const struct jinja_invocation *in,             \
-                            struct jinja_value *out)                                               \
-    {                                                                                              \
-        return jinja_text_case(r, &in->self, to, out);                                             \
-    }
-CASE_METHOD(str_upper, CASE_UPPER)
-CASE_METHOD(str_lower, CASE_LOWER)
-CASE_METHOD(str_casefold, CASE_FOLD)
+/* option: enum jinja_case. */
+static enum status str_case(struct jinja_render *r, const struct jinja_invocation *in,
+                            struct jinja_value *out)
+{
+    return jinja_text_case(r, &in->self, (enum jinja_case)in->option, out);
+}
 
 static enum status str_capitalize(struct jinja_render *r, const struct jinja_invocation *in,
                                   struct jinja_value *out)
@@ -45,34 +41,20 @@ static enum status recase(struct jinja_render *r, const struct jinja_value *v, b
     return STATUS_OK;
 }
 
-static enum status str_title(struct jinja_render *r, const struct jinja_invocation *in,
-                             struct jinja_value *out)
+/* option 0: title; 1: swapcase. */
+static enum status str_recase(struct jinja_render *r, const struct jinja_invocation *in,
+                              struct jinja_value *out)
 {
-    return recase(r, &in->self, false, out);
+    return recase(r, &in->self, in->option == 1, out);
 }
 
-static enum status str_swapcase(struct jinja_render *r, const struct jinja_invocation *in,
-                                struct jinja_value *out)
-{
-    return recase(r, &in->self, true, out);
-}
+enum { LEFT = 1, RIGHT = 2 };
 
 static enum status str_strip(struct jinja_render *r, const struct jinja_invocation *in,
                              struct jinja_value *out)
 {
-    return jinja_text_strip(r, &in->self, &in->arg[0], true, true, out);
-}
-
-static enum status str_lstrip(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return jinja_text_strip(r, &in->self, &in->arg[0], true, false, out);
-}
-
-static enum status str_rstrip(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return jinja_text_strip(r, &in->self, &in->arg[0], false, true, out);
+    return jinja_text_strip(r, &in->self, &in->arg[0], (in->option & LEFT) != 0,
+                            (in->option & RIGHT) != 0, out);
 }
 
 static enum status str_split(struct jinja_render *r, const struct jinja_invocation *in,
@@ -80,15 +62,7 @@ static enum status str_split(struct jinja_render *r, const struct jinja_invocati
 {
     int64_t limit;
     TRY(jinja_arg_int(r, &in->arg[1], "split: maxsplit", -1, &limit));
-    return jinja_text_split(r, &in->self, &in->arg[0], limit, false, out);
-}
-
-static enum status str_rsplit(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    int64_t limit;
-    TRY(jinja_arg_int(r, &in->arg[1], "rsplit: maxsplit", -1, &limit));
-    return jinja_text_split(r, &in->self, &in->arg[0], limit, true, out);
+    return jinja_text_split(r, &in->self, &in->arg[0], limit, in->option == RIGHT, out);
 }
 
 static enum status str_splitlines(struct jinja_render *r, const struct jinja_invocation *in,
@@ -131,9 +105,10 @@ static enum status str_join(struct jinja_render *r, const struct jinja_invocatio
 }
 
 /* (before, separator, after); what is missing is empty. */
-static enum status partition(struct jinja_render *r, const struct jinja_invocation *in, bool last,
-                             struct jinja_value *out)
+static enum status str_partition(struct jinja_render *r, const struct jinja_invocation *in,
+                                 struct jinja_value *out)
 {
+    const bool last = in->option == RIGHT;
     const struct jinja_string *s = in->self.string;
     const struct jinja_string *separator;
     struct jinja_value parts;
@@ -159,18 +134,6 @@ static enum status partition(struct jinja_render *r, const struct jinja_invocati
     }
     *out = parts;
     return STATUS_OK;
-}
-
-static enum status str_partition(struct jinja_render *r, const struct jinja_invocation *in,
-                                 struct jinja_value *out)
-{
-    return partition(r, in, false, out);
-}
-
-static enum status str_rpartition(struct jinja_render *r, const struct jinja_invocation *in,
-                                  struct jinja_value *out)
-{
-    return partition(r, in, true, out);
 }
 
 static bool begins(const struct jinja_string *s, const struct jinja_string *part)
@@ -202,8 +165,9 @@ static enum status str_removesuffix(struct jinja_render *r, const struct jinja_i
     return jinja_text_part(r, &in->self, 0, ends(s, part) ? s->size - part->size : s->size, out);
 }
 
-static enum status pad(struct jinja_render *r, const struct jinja_invocation *in, char align,
-                       struct jinja_value *out)
+/* option: the alignment, '<', '>' or '^'. */
+static enum status str_pad(struct jinja_render *r, const struct jinja_invocation *in,
+                           struct jinja_value *out)
 {
     int64_t width;
     uint32_t fill = ' ';
@@ -217,25 +181,7 @@ static enum status pad(struct jinja_render *r, const struct jinja_invocation *in
         }
         fill = jinja_char(text->data, &n);
     }
-    return jinja_text_pad(r, &in->self, width, fill, align, out);
-}
-
-static enum status str_center(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return pad(r, in, '^', out);
-}
-
-static enum status str_ljust(struct jinja_render *r, const struct jinja_invocation *in,
-                             struct jinja_value *out)
-{
-    return pad(r, in, '<', out);
-}
-
-static enum status str_rjust(struct jinja_render *r, const struct jinja_invocation *in,
-                             struct jinja_value *out)
-{
-    return pad(r, in, '>', out);
+    return jinja_text_pad(r, &in->self, width, fill, (char)in->option, out);
 }
 
 static enum status str_zfill(struct jinja_render *r, const struct jinja_invocation *in,
@@ -258,28 +204,28 @@ static enum status str_zfill(struct jinja_render *r, const struct jinja_invocati
 }
 
 const struct jinja_row JINJA_METHODS_STR[] = {
-    {"upper", "", str_upper},
-    {"lower", "", str_lower},
-    {"casefold", "", str_casefold},
-    {"capitalize", "", str_capitalize},
-    {"title", "", str_title},
-    {"swapcase", "", str_swapcase},
-    {"strip", "chars", str_strip},
-    {"lstrip", "chars", str_lstrip},
-    {"rstrip", "chars", str_rstrip},
-    {"split", "sep maxsplit", str_split},
-    {"rsplit", "sep maxsplit", str_rsplit},
-    {"splitlines", "keepends", str_splitlines},
-    {"replace", "old! new! count", str_replace},
-    {"join", "iterable!", str_join},
-    {"partition", "sep!", str_partition},
-    {"rpartition", "sep!", str_rpartition},
-    {"removeprefix", "prefix!", str_removeprefix},
-    {"removesuffix", "suffix!", str_removesuffix},
-    {"center", "width! fillchar", str_center},
-    {"ljust", "width! fillchar", str_ljust},
-    {"rjust", "width! fillchar", str_rjust},
-    {"zfill", "width!", str_zfill},
-    {"format", NULL, jinja_method_format},
+    {"upper", "", str_case, CASE_UPPER},
+    {"lower", "", str_case, CASE_LOWER},
+    {"casefold", "", str_case, CASE_FOLD},
+    {"capitalize", "", str_capitalize, 0},
+    {"title", "", str_recase, 0},
+    {"swapcase", "", str_recase, 1},
+    {"strip", "chars", str_strip, LEFT | RIGHT},
+    {"lstrip", "chars", str_strip, LEFT},
+    {"rstrip", "chars", str_strip, RIGHT},
+    {"split", "sep maxsplit", str_split, LEFT},
+    {"rsplit", "sep maxsplit", str_split, RIGHT},
+    {"splitlines", "keepends", str_splitlines, 0},
+    {"replace", "old! new! count", str_replace, 0},
+    {"join", "iterable!", str_join, 0},
+    {"partition", "sep!", str_partition, LEFT},
+    {"rpartition", "sep!", str_partition, RIGHT},
+    {"removeprefix", "prefix!", str_removeprefix, 0},
+    {"removesuffix", "suffix!", str_removesuffix, 0},
+    {"center", "width! fillchar", str_pad, '^'},
+    {"ljust", "width! fillchar", str_pad, '<'},
+    {"rjust", "width! fillchar", str_pad, '>'},
+    {"zfill", "width!", str_zfill, 0},
+    {"format", NULL, jinja_method_format, 0},
     {0},
 };

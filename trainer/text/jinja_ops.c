@@ -190,14 +190,43 @@ static bool is_zero(double d)
     return d <= 0 && d >= 0;
 }
 
+static enum status real_power(struct jinja_render *r, double a, double b, double *out)
+{
+    const bool whole = trunc(b) >= b && trunc(b) <= b;
+    if ((is_zero(a) && b < 0) || (a < 0 && !whole)) {
+        return RAISE(r, "this power is no real number");
+    }
+    *out = pow(a, b);
+    if (isinf(*out) && isfinite(a) && isfinite(b)) {
+        return RAISE(r, "numerical result out of range");
+    }
+    return STATUS_OK;
+}
+
+/* a % b with the sign of b. */
+static double real_modulo(double a, double b)
+{
+    double rest = fmod(a, b);
+    if (is_zero(rest)) {
+        return copysign(0.0, b);
+    }
+    return (rest < 0) != (b < 0) ? rest + b : rest;
+}
+
+static double real_floor_divide(double a, double b)
+{
+    const double quotient = (a - real_modulo(a, b)) / b; /* whole, but for rounding */
+    const double down = floor(quotient);
+    return quotient - down > 0.5 ? down + 1 : down;
+}
+
 static enum status real_math(struct jinja_render *r, enum jinja_op op, double a, double b,
                              struct jinja_value *out)
 {
+    double result = 0;
     if ((op == OP_DIV || op == OP_FLOORDIV || op == OP_MOD) && is_zero(b)) {
         return RAISE(r, "division by zero");
     }
-    double result;
-    double rest;
     switch (op) {
     case OP_ADD:
         result = a + b;
@@ -212,24 +241,13 @@ static enum status real_math(struct jinja_render *r, enum jinja_op op, double a,
         result = a / b;
         break;
     case OP_POW:
-        if ((is_zero(a) && b < 0) || (a < 0 && trunc(b) < b) || (a < 0 && trunc(b) > b)) {
-            return RAISE(r, "this power is no real number");
-        }
-        result = pow(a, b);
-        if (isinf(result) && isfinite(a) && isfinite(b)) {
-            return RAISE(r, "numerical result out of range");
-        }
+        TRY(real_power(r, a, b, &result));
+        break;
+    case OP_MOD:
+        result = real_modulo(a, b);
         break;
     default:
-        rest = fmod(a, b);
-        rest += !is_zero(rest) && (rest < 0) != (b < 0) ? b : 0.0;
-        rest = is_zero(rest) ? copysign(0.0, b) : rest;
-        result = rest;
-        if (op == OP_FLOORDIV) {
-            const double whole = (a - rest) / b;
-            const double down = floor(whole);
-            result = whole - down > 0.5 ? down + 1 : down;
-        }
+        result = real_floor_divide(a, b);
         break;
     }
     *out = jinja_real(result);

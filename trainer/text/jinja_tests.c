@@ -4,50 +4,23 @@
 
 #include "trainer/text/jinja_internal.h"
 
-static enum status type_test(const struct jinja_invocation *in, unsigned types,
-                             struct jinja_value *out)
-{
-    *out = jinja_bool((types >> in->self.type & 1U) != 0);
-    return STATUS_OK;
-}
-
-/* A test that only asks for the type. */
-#define TYPE_TEST(name, types)                                                                     \
-    static enum status name(struct jinja_render *r, const struct jinja_invocation *in,             \
-                            struct jinja_value *out)                                               \
-    {                                                                                              \
-        (void)r;                                                                                   \
-        return type_test(in, types, out);                                                          \
-    }
 #define OF(type) (1U << (type))
 
-TYPE_TEST(test_defined, ~OF(JINJA_UNDEFINED))
-TYPE_TEST(test_undefined, OF(JINJA_UNDEFINED))
-TYPE_TEST(test_none, OF(JINJA_NONE))
-TYPE_TEST(test_boolean, OF(JINJA_BOOL))
-TYPE_TEST(test_integer, OF(JINJA_INT))
-TYPE_TEST(test_float, OF(JINJA_FLOAT))
-TYPE_TEST(test_number, OF(JINJA_INT) | OF(JINJA_FLOAT) | OF(JINJA_BOOL))
-TYPE_TEST(test_string, OF(JINJA_STRING))
-TYPE_TEST(test_mapping, OF(JINJA_DICT))
-TYPE_TEST(test_sequence, OF(JINJA_STRING) | OF(JINJA_LIST) | OF(JINJA_TUPLE) | OF(JINJA_DICT)
-                             | OF(JINJA_RANGE_TYPE) | OF(JINJA_UNDEFINED))
-TYPE_TEST(test_callable, OF(JINJA_MACRO) | OF(JINJA_METHOD) | OF(JINJA_FUNCTION) | OF(JINJA_LOOP)
-                             | OF(JINJA_JOINER) | OF(JINJA_UNDEFINED))
-
-static enum status test_true(struct jinja_render *r, const struct jinja_invocation *in,
+/* option: the types that pass. */
+static enum status test_type(struct jinja_render *r, const struct jinja_invocation *in,
                              struct jinja_value *out)
 {
     (void)r;
-    *out = jinja_bool(in->self.type == JINJA_BOOL && in->self.boolean);
+    *out = jinja_bool((in->option >> in->self.type & 1U) != 0);
     return STATUS_OK;
 }
 
-static enum status test_false(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
+/* option: the boolean it must be. */
+static enum status test_boolean_is(struct jinja_render *r, const struct jinja_invocation *in,
+                                   struct jinja_value *out)
 {
     (void)r;
-    *out = jinja_bool(in->self.type == JINJA_BOOL && !in->self.boolean);
+    *out = jinja_bool(in->self.type == JINJA_BOOL && in->self.boolean == (in->option == 1));
     return STATUS_OK;
 }
 
@@ -73,18 +46,12 @@ static enum status remainder_is(struct jinja_render *r, const struct jinja_value
     return STATUS_OK;
 }
 
-static enum status test_odd(struct jinja_render *r, const struct jinja_invocation *in,
-                            struct jinja_value *out)
+/* option: what division by two leaves. */
+static enum status test_parity(struct jinja_render *r, const struct jinja_invocation *in,
+                               struct jinja_value *out)
 {
     const struct jinja_value two = jinja_int(2);
-    return remainder_is(r, &in->self, &two, 1, out);
-}
-
-static enum status test_even(struct jinja_render *r, const struct jinja_invocation *in,
-                             struct jinja_value *out)
-{
-    const struct jinja_value two = jinja_int(2);
-    return remainder_is(r, &in->self, &two, 0, out);
+    return remainder_is(r, &in->self, &two, in->option, out);
 }
 
 static enum status test_divisible(struct jinja_render *r, const struct jinja_invocation *in,
@@ -93,14 +60,14 @@ static enum status test_divisible(struct jinja_render *r, const struct jinja_inv
     return remainder_is(r, &in->self, &in->arg[0], 0, out);
 }
 
-/* All cased characters are of this case, and there is one. */
-static enum status case_test(struct jinja_render *r, const struct jinja_value *v, bool upper,
-                             struct jinja_value *out)
+enum status jinja_case_question(struct jinja_render *r, const struct jinja_invocation *in,
+                                struct jinja_value *out)
 {
+    const bool upper = in->option == 1;
     struct jinja_value text;
     bool any = false;
     bool other = false;
-    TRY(jinja_to_string(r, v, &text));
+    TRY(jinja_to_string(r, &in->self, &text));
     TRY(jinja_charge_bytes(r, text.string->size));
     for (size_t at = 0; at < text.string->size;) {
         size_t n;
@@ -111,18 +78,6 @@ static enum status case_test(struct jinja_render *r, const struct jinja_value *v
     }
     *out = jinja_bool(any && !other);
     return STATUS_OK;
-}
-
-static enum status test_lower(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return case_test(r, &in->self, false, out);
-}
-
-static enum status test_upper(struct jinja_render *r, const struct jinja_invocation *in,
-                              struct jinja_value *out)
-{
-    return case_test(r, &in->self, true, out);
 }
 
 static enum status test_same(struct jinja_render *r, const struct jinja_invocation *in,
@@ -148,82 +103,75 @@ static enum status test_escaped(struct jinja_render *r, const struct jinja_invoc
     return STATUS_OK;
 }
 
-static enum status test_filter(struct jinja_render *r, const struct jinja_invocation *in,
-                               struct jinja_value *out)
+/* option 0: is it the name of a filter; 1: of a test. */
+static enum status test_known(struct jinja_render *r, const struct jinja_invocation *in,
+                              struct jinja_value *out)
 {
     const struct jinja_string *name;
-    TRY(jinja_arg_string(r, &in->self, "filter: the name", &name));
-    *out = jinja_bool(jinja_filter_find(name->data, name->size) != NULL);
+    TRY(jinja_arg_string(r, &in->self, "the name of a filter or test", &name));
+    const struct jinja_row *row = in->option == 0 ? jinja_filter_find(name->data, name->size)
+                                                  : jinja_test_find(name->data, name->size);
+    *out = jinja_bool(row != NULL);
     return STATUS_OK;
 }
 
-static enum status test_test(struct jinja_render *r, const struct jinja_invocation *in,
-                             struct jinja_value *out)
+/* option: enum jinja_op. */
+static enum status test_compare(struct jinja_render *r, const struct jinja_invocation *in,
+                                struct jinja_value *out)
 {
-    const struct jinja_string *name;
-    TRY(jinja_arg_string(r, &in->self, "test: the name", &name));
-    *out = jinja_bool(jinja_test_find(name->data, name->size) != NULL);
+    bool result;
+    TRY(jinja_compare(r, (enum jinja_op)in->option, &in->self, &in->arg[0], &result));
+    *out = jinja_bool(result);
     return STATUS_OK;
 }
 
-/* A test that is a comparison with its argument. */
-#define COMPARE_TEST(name, op)                                                                     \
-    static enum status name(struct jinja_render *r, const struct jinja_invocation *in,             \
-                            struct jinja_value *out)                                               \
-    {                                                                                              \
-        bool result;                                                                               \
-        TRY(jinja_compare(r, op, &in->self, &in->arg[0], &result));                                \
-        *out = jinja_bool(result);                                                                 \
-        return STATUS_OK;                                                                          \
-    }
-
-COMPARE_TEST(test_eq, OP_EQ)
-COMPARE_TEST(test_ne, OP_NE)
-COMPARE_TEST(test_lt, OP_LT)
-COMPARE_TEST(test_le, OP_LE)
-COMPARE_TEST(test_gt, OP_GT)
-COMPARE_TEST(test_ge, OP_GE)
-COMPARE_TEST(test_in, OP_IN)
+enum {
+    NUMBERS = OF(JINJA_INT) | OF(JINJA_FLOAT) | OF(JINJA_BOOL),
+    SEQUENCES = OF(JINJA_STRING) | OF(JINJA_LIST) | OF(JINJA_TUPLE) | OF(JINJA_DICT)
+                | OF(JINJA_RANGE_TYPE) | OF(JINJA_UNDEFINED),
+    CALLABLES = OF(JINJA_MACRO) | OF(JINJA_METHOD) | OF(JINJA_FUNCTION) | OF(JINJA_LOOP)
+                | OF(JINJA_JOINER) | OF(JINJA_UNDEFINED)
+};
 
 const struct jinja_row JINJA_TESTS[] = {
-    {"defined", "", test_defined},
-    {"undefined", "", test_undefined},
-    {"none", "", test_none},
-    {"boolean", "", test_boolean},
-    {"true", "", test_true},
-    {"false", "", test_false},
-    {"integer", "", test_integer},
-    {"float", "", test_float},
-    {"number", "", test_number},
-    {"string", "", test_string},
-    {"mapping", "", test_mapping},
-    {"sequence", "", test_sequence},
-    {"iterable", "", test_iterable},
-    {"callable", "", test_callable},
-    {"odd", "", test_odd},
-    {"even", "", test_even},
-    {"divisibleby", "num!", test_divisible},
-    {"lower", "", test_lower},
-    {"upper", "", test_upper},
-    {"sameas", "other!", test_same},
-    {"escaped", "", test_escaped},
-    {"filter", "", test_filter},
-    {"test", "", test_test},
-    {"in", "seq!", test_in},
-    {"==", "other!", test_eq},
-    {"eq", "other!", test_eq},
-    {"equalto", "other!", test_eq},
-    {"!=", "other!", test_ne},
-    {"ne", "other!", test_ne},
-    {"<", "other!", test_lt},
-    {"lt", "other!", test_lt},
-    {"lessthan", "other!", test_lt},
-    {"<=", "other!", test_le},
-    {"le", "other!", test_le},
-    {">", "other!", test_gt},
-    {"gt", "other!", test_gt},
-    {"greaterthan", "other!", test_gt},
-    {">=", "other!", test_ge},
-    {"ge", "other!", test_ge},
+    {"defined", "", test_type, ~OF(JINJA_UNDEFINED)},
+    {"undefined", "", test_type, OF(JINJA_UNDEFINED)},
+    {"none", "", test_type, OF(JINJA_NONE)},
+    {"boolean", "", test_type, OF(JINJA_BOOL)},
+    {"integer", "", test_type, OF(JINJA_INT)},
+    {"float", "", test_type, OF(JINJA_FLOAT)},
+    {"number", "", test_type, NUMBERS},
+    {"string", "", test_type, OF(JINJA_STRING)},
+    {"mapping", "", test_type, OF(JINJA_DICT)},
+    {"sequence", "", test_type, SEQUENCES},
+    {"callable", "", test_type, CALLABLES},
+    {"iterable", "", test_iterable, 0},
+    {"false", "", test_boolean_is, 0},
+    {"true", "", test_boolean_is, 1},
+    {"even", "", test_parity, 0},
+    {"odd", "", test_parity, 1},
+    {"divisibleby", "num!", test_divisible, 0},
+    {"lower", "", jinja_case_question, 0},
+    {"upper", "", jinja_case_question, 1},
+    {"sameas", "other!", test_same, 0},
+    {"escaped", "", test_escaped, 0},
+    {"filter", "", test_known, 0},
+    {"test", "", test_known, 1},
+    {"in", "seq!", test_compare, OP_IN},
+    {"==", "other!", test_compare, OP_EQ},
+    {"eq", "other!", test_compare, OP_EQ},
+    {"equalto", "other!", test_compare, OP_EQ},
+    {"!=", "other!", test_compare, OP_NE},
+    {"ne", "other!", test_compare, OP_NE},
+    {"<", "other!", test_compare, OP_LT},
+    {"lt", "other!", test_compare, OP_LT},
+    {"lessthan", "other!", test_compare, OP_LT},
+    {"<=", "other!", test_compare, OP_LE},
+    {"le", "other!", test_compare, OP_LE},
+    {">", "other!", test_compare, OP_GT},
+    {"gt", "other!", test_compare, OP_GT},
+    {"greaterthan", "other!", test_compare, OP_GT},
+    {">=", "other!", test_compare, OP_GE},
+    {"ge", "other!", test_compare, OP_GE},
     {0},
 };

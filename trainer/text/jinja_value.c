@@ -164,6 +164,16 @@ enum status jinja_dict_new(struct jinja_render *r, enum jinja_type type, struct 
     return STATUS_OK;
 }
 
+enum status jinja_view_new(struct jinja_render *r, struct jinja_dict *d, enum jinja_view_kind kind,
+                           struct jinja_value *out)
+{
+    struct jinja_view *v;
+    TRY(jinja_alloc(&r->pool, sizeof *v, &v));
+    *v = (struct jinja_view){d, kind};
+    *out = (struct jinja_value){.type = JINJA_VIEW, .view = v};
+    return STATUS_OK;
+}
+
 bool jinja_hashable(const struct jinja_value *v)
 {
     if (v->type == JINJA_TUPLE) {
