@@ -209,6 +209,24 @@ static enum status summarize(const struct run *r, const struct train_result *res
     return STATUS_OK;
 }
 
+/* The first row must have what prompts and rewards read ("answer" will do for a solution). */
+static enum status check_columns(struct run *r)
+{
+    const struct recipe *c = &r->recipe;
+    TRY(dataset_need_column(r->train.set, c->dataset_prompt_column));
+    for (int64_t k = 0; k < c->reward_funcs.count; k++) {
+        const struct reward *reward = reward_find(c->reward_funcs.items[k]);
+        json_t *row = reward && reward->needs ? run_row(&r->train, 0) : NULL;
+        const bool there = !row || json_object_get(row, reward->needs)
+                           || json_object_get(row, "answer");
+        json_decref(row);
+        if (!there) {
+            return dataset_need_column(r->train.set, c->dataset_solution_column);
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status run_grpo(struct run *r)
 {
     struct train_result result = {0};
@@ -217,6 +235,7 @@ static enum status run_grpo(struct run *r)
     json_t *after = NULL;
     TRY(run_check_resume(r));
     TRY(run_open_data(r));
+    TRY(comm_agree(&r->comm, check_columns(r)));
     recipe_optim(&r->recipe, &optim);
     TRY(run_attach(r, optim_moments(&optim)));
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? file_mkdirs(r->recipe.output_dir) : STATUS_OK));

@@ -4,7 +4,8 @@
 #include "rl/reward/reward_internal.h"
 
 static const struct reward REWARDS[] = {
-    {"accuracy", reward_accuracy, NULL, "1 if the boxed or last number equals the gold answer"},
+    {"accuracy", reward_accuracy, "solution",
+     "1 if the boxed or last number equals the gold answer"},
     {"format", reward_format, NULL, "1 for <think>..</think> then <answer>..</answer> on own lines"},
     {"tag_count", reward_tag_count, NULL, "0.25 per think/answer tag that occurs exactly once"},
 };

@@ -271,17 +271,11 @@ enum status dataset_need_column(struct dataset *d, const char *column)
     if (!row) {
         return STATUS_INPUT;
     }
-    char have[512] = {0};
-    const char *key;
-    json_t *value;
-    json_object_foreach(row, key, value)
-    {
-        const size_t used = strlen(have);
-        (void)snprintf(have + used, sizeof have - used, "%s'%s'", used ? ", " : "", key);
-    }
+    char have[512];
+    json_list_keys(row, have, sizeof have);
     const bool found = json_object_get(row, column) != NULL;
     json_decref(row);
     return found ? STATUS_OK
                  : FAIL(INPUT, "%s: row 1 needs the column '%s'; it has %s", d->name, column,
-                        have[0] ? have : "none");
+                        have);
 }

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "trainer/format/json.h"
+
 /* Tokens of a row before they become an example. */
 struct draft {
     struct token_list list;
@@ -181,16 +183,10 @@ static enum status from_pair(const struct example_config *c, const json_t *row, 
 
 static enum status missing_columns(const struct example_config *c, const json_t *row)
 {
-    char have[512] = {0};
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)row, key, value)
-    {
-        const size_t used = strlen(have);
-        (void)snprintf(have + used, sizeof have - used, "%s%s", used ? ", " : "", key);
-    }
+    char have[512];
+    json_list_keys(row, have, sizeof have);
     return FAIL(INPUT, "needs 'input_ids', '%s', 'messages' or 'prompt' and 'completion'; it has %s",
-                c->text_column ? c->text_column : "text", have[0] ? have : "no columns");
+                c->text_column ? c->text_column : "text", have);
 }
 
 static enum status make_draft(const struct example_config *c, const json_t *row, struct draft *d)

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "trainer/format/json.h"
+
 enum status prompt_render(const struct prompt_format *f, const json_t *messages,
                           const json_t *tools, bool generation_prompt, struct text *out,
                           struct template_span **spans, int64_t *span_count)
@@ -54,10 +56,16 @@ static json_t *as_messages(const struct prompt_format *f, json_t *prompt)
 enum status prompt_ids(const struct prompt_format *f, const json_t *row, const char *where,
                        struct token_list *out, struct text *text)
 {
-    json_t *prompt = json_object_get(row, f->column ? f->column : "prompt");
+    const char *column = f->column ? f->column : "prompt";
+    json_t *prompt = json_object_get(row, column);
+    if (!prompt) {
+        char have[512];
+        json_list_keys(row, have, sizeof have);
+        return FAIL(INPUT, "%s: needs the column '%s'; it has %s", where, column, have);
+    }
     if (!json_is_string(prompt) && !json_is_array(prompt)) {
         return FAIL(INPUT, "%s: column '%s' is neither text nor a list of messages", where,
-                    f->column ? f->column : "prompt");
+                    column);
     }
     struct text rendered = {0};
     unsigned flags = 0;

@@ -63,3 +63,14 @@ const char *json_get_string(const json_t *object, const char *key, const char *f
     const char *value = json_string_value(json_object_get(object, key));
     return value ? value : fallback;
 }
+
+void json_list_keys(const json_t *object, char *out, size_t size)
+{
+    size_t used = 0;
+    (void)snprintf(out, size, "none");
+    void *at = json_object_iter((json_t *)(uintptr_t)object);
+    for (; at && used < size; at = json_object_iter_next((json_t *)(uintptr_t)object, at)) {
+        used += (size_t)snprintf(out + used, size - used, "%s'%s'", used ? ", " : "",
+                                 json_object_iter_key(at));
+    }
+}

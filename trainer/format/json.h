@@ -24,5 +24,8 @@ double json_get_number(const json_t *object, const char *key, double fallback);
 /* true or false only; anything else gives the default. */
 bool json_get_bool(const json_t *object, const char *key, bool fallback);
 
+/* The keys of an object for a message: "'prompt', 'answer'", cut off at `size`, or "none". */
+void json_list_keys(const json_t *object, char *out, size_t size);
+
 /* Borrowed from the object. */
 const char *json_get_string(const json_t *object, const char *key, const char *fallback);
