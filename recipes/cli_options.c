@@ -134,7 +134,8 @@ static enum status take_recipe_option(struct command_args *args, const char *nam
         args->recipe_path = value;
         return STATUS_OK;
     }
-    if (!recipe_knows_key(key)) {
+    const struct option_names names = {args->command->options};
+    if (!recipe_knows_key(key) && suggest_nearest(key, option_name_at, &names)) {
         return fail_option(args, name);
     }
     return add_override(args, key, length, value ? value : "true");

@@ -290,8 +290,8 @@ static enum status place_tensor(const struct gguf *g, struct gguf_tensor *t, uin
 {
     const uint64_t available = g->map.size - g->data_start;
     if (removed_type(t->ggml_type)) {
-        return FAIL(INPUT, "%s: tensor '%s' has type %u, which no reader knows", g->path, t->name,
-                    t->ggml_type);
+        return FAIL(INPUT, "%s: tensor '%s' at byte %llu of the data has type %u, which no reader "
+                    "knows", g->path, t->name, (unsigned long long)t->offset, t->ggml_type);
     }
     if (t->offset % alignment != 0) {
         return FAIL(INPUT, "%s: tensor '%s': offset %llu is not a multiple of %llu", g->path,
