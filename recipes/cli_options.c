@@ -4,6 +4,7 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "recipes/schema_internal.h"
 #include "recipes/suggest.h"
 #include "recipes/yaml.h"
 
@@ -85,8 +86,10 @@ static enum status add_override(struct command_args *args, const char *key, size
     return STATUS_OK;
 }
 
+/* What may stand after "--": options, then the recipe's keys where a command takes a recipe. */
 struct option_names {
     const char *list;
+    bool keys;
 };
 
 static const char *option_name_at(const void *ctx, size_t i)
@@ -97,12 +100,12 @@ static const char *option_name_at(const void *ctx, size_t i)
             return OPTIONS[j].name;
         }
     }
-    return NULL;
+    return names->keys && i < RECIPE_FIELD_COUNT ? RECIPE_FIELDS[i].key : NULL;
 }
 
 static enum status fail_option(const struct command_args *args, const char *name)
 {
-    const struct option_names names = {args->command->options};
+    const struct option_names names = {args->command->options, args->command->methods != 0};
     char word[64];
     (void)snprintf(word, sizeof word, "%.*s", (int)strcspn(name, "="), name);
     const char *near = suggest_nearest(word, option_name_at, &names);
@@ -134,8 +137,7 @@ static enum status take_recipe_option(struct command_args *args, const char *nam
         args->recipe_path = value;
         return STATUS_OK;
     }
-    const struct option_names names = {args->command->options};
-    if (!recipe_knows_key(key) && suggest_nearest(key, option_name_at, &names)) {
+    if (!recipe_knows_key(key)) {
         return fail_option(args, name);
     }
     return add_override(args, key, length, value ? value : "true");

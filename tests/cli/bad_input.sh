@@ -31,7 +31,7 @@ expect 2 "nowhere.yaml: No such file" "$graft" grpo nowhere.yaml
 printf 'model_name_or_path: /nowhere/m.gguf\noutput_dir: o\nuse_peft: true\n%s\n' \
     'dataset_name: rows.jsonl' >sft.yaml
 expect 3 "/nowhere/m.gguf: No such file" "$graft" sft sft.yaml
-expect 2 "unknown key 'learnig_rate', did you mean 'learning_rate'?" \
+expect 2 "unknown option --learnig-rate, did you mean --learning_rate?" \
     "$graft" sft sft.yaml --learnig-rate 1
 : >empty.gguf
 expect 3 "empty.gguf: cut off in the magic at byte 0" "$graft" score --model empty.gguf
