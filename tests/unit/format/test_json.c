@@ -199,12 +199,30 @@ static int remove_folder(void **state)
     return system(command);
 }
 
+static void test_list_keys(void **state)
+{
+    (void)state;
+    char all[64];
+    char cut[8];
+    json_t *row = json_pack("{s:i, s:n}", "prompt", 1, "answer");
+    json_list_keys(row, all, sizeof all);
+    assert_string_equal(all, "'prompt', 'answer'");
+    json_list_keys(row, cut, sizeof cut); /* too long for the message: cut off, not overrun */
+    assert_string_equal(cut, "'prompt");
+    assert_int_equal(json_object_clear(row), 0);
+    json_list_keys(row, all, sizeof all);
+    assert_string_equal(all, "none");
+    json_list_keys(NULL, all, sizeof all);
+    assert_string_equal(all, "none");
+    json_decref(row);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_load_errors), cmocka_unit_test(test_getters),
         cmocka_unit_test(test_write),       cmocka_unit_test(test_digest),
-        cmocka_unit_test(test_folders),
+        cmocka_unit_test(test_folders),     cmocka_unit_test(test_list_keys),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }
