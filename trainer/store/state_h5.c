@@ -3,7 +3,9 @@
 
 #include <hdf5.h>
 
-enum { FORMAT = 1, CHUNK = 1 << 20 };
+#include "trainer/format/file.h"
+
+enum { FORMAT = 1, CHUNK = 1 << 20, IMAGE_STEP = 1 << 24 };
 
 static enum status h5_fail(const char *path, const char *what)
 {
@@ -71,25 +73,48 @@ static enum status write_params(hid_t file, const char *path, const struct param
     return status;
 }
 
+/* Fills an open file and flushes it. */
+static enum status write_all(hid_t file, const char *path, const struct param_set *params,
+                             int64_t step)
+{
+    TRY(write_number(file, path, "format", FORMAT));
+    TRY(write_number(file, path, "step", step));
+    TRY(write_params(file, path, params));
+    return H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? h5_fail(path, "the file") : STATUS_OK;
+}
+
+/* The finished file's bytes to disk. */
+static enum status write_image(hid_t file, const char *path)
+{
+    const ssize_t size = H5Fget_file_image(file, NULL, 0);
+    void *image = size > 0 ? malloc((size_t)size) : NULL;
+    if (!image || H5Fget_file_image(file, image, (size_t)size) != size) {
+        free(image);
+        return FAIL(MEMORY, "%s: no memory for its %lld bytes", path, (long long)size);
+    }
+    const enum status status = file_write_atomic(path, image, (size_t)size);
+    free(image);
+    return status;
+}
+
+/* The file is made in memory and written in one piece: HDF5 1.10 can't close a file whose disk is full
+ * and would crash at exit. */
 enum status state_h5_write(const char *path, const struct param_set *params, int64_t step)
 {
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    const hid_t file = H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT);
-    if (file < 0) {
-        return h5_fail(path, "the file");
-    }
-    enum status status = write_number(file, path, "format", FORMAT);
+    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
+    const bool in_memory = access >= 0 && H5Pset_fapl_core(access, IMAGE_STEP, false) >= 0;
+    const hid_t file = in_memory ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
+    enum status status = file >= 0 ? write_all(file, path, params, step)
+                                   : h5_fail(path, "the file");
     if (status == STATUS_OK) {
-        status = write_number(file, path, "step", step);
+        status = write_image(file, path);
     }
-    if (status == STATUS_OK) {
-        status = write_params(file, path, params);
-    }
-    if (H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 && status == STATUS_OK) {
+    if (file >= 0 && H5Fclose(file) < 0 && status == STATUS_OK) {
         status = h5_fail(path, "the file");
     }
-    if (H5Fclose(file) < 0 && status == STATUS_OK) {
-        status = h5_fail(path, "the file");
+    if (access >= 0) {
+        (void)H5Pclose(access);
     }
     return status;
 }
