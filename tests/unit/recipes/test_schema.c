@@ -349,13 +349,14 @@ static void diff_names_the_keys_that_decide_bits(void **state)
     assert_int_equal(open_text(&b, RECIPE_GRPO, MINIMAL), STATUS_OK);
     assert_int_equal(recipe_override(&b, "logging_steps=1"), STATUS_OK);
     assert_int_equal(recipe_override(&b, "threads=3"), STATUS_OK);
-    assert_int_equal(recipe_override(&b, "micro_batch_tokens=64"), STATUS_OK);
+    assert_int_equal(recipe_override(&b, "rollout_rows=64"), STATUS_OK);
     assert_int_equal(recipe_diff(&a, &b, &names), STATUS_OK);
     assert_null(names);
     assert_int_equal(recipe_override(&b, "beta=0.1"), STATUS_OK);
     assert_int_equal(recipe_override(&b, "lr=1"), STATUS_OK);
+    assert_int_equal(recipe_override(&b, "micro_batch_tokens=64"), STATUS_OK);
     assert_int_equal(recipe_diff(&a, &b, &names), STATUS_OK);
-    assert_string_equal(names, "learning_rate, beta");
+    assert_string_equal(names, "learning_rate, micro_batch_tokens, beta");
     assert_int_equal(recipe_hash(&a, hash_a), STATUS_OK);
     assert_int_equal(recipe_hash(&b, hash_b), STATUS_OK);
     assert_string_not_equal(hash_a, hash_b);
