@@ -1,13 +1,14 @@
 /* Datasets over mapped JSONL; see dataset.h. */
 #include "trainer/data/dataset.h"
 
+#include <dirent.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "trainer/format/file.h"
 #include "trainer/format/json.h"
 
-enum { PATH_CAP = 4096, NAME_CAP = 256 };
+enum { PATH_CAP = 4096, NAME_CAP = 256, LIST_CAP = 512 };
 #define JSON_FILE_CAP ((size_t)1 << 31)
 
 struct dataset {
@@ -156,6 +157,27 @@ static bool is_file(const char *path)
     return stat(path, &info) == 0 && S_ISREG(info.st_mode);
 }
 
+/* Appends the dataset files in folder/place to `have`, as "place/name, ..." while there is room. */
+static void list_splits(const char *folder, const char *place, char have[LIST_CAP])
+{
+    char path[PATH_CAP];
+    struct dirent **files;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, place);
+    const int count = scandir(path, &files, NULL, alphasort);
+    for (int i = 0; i < count; i++) {
+        const char *name = files[i]->d_name;
+        const size_t used = strlen(have);
+        if (ends_with(name, ".jsonl") || ends_with(name, ".json")) {
+            (void)snprintf(have + used, LIST_CAP - used, "%s%s%s%s", used ? ", " : "", place,
+                           place[0] && !ends_with(place, "/") ? "/" : "", name);
+        }
+        free(files[i]);
+    }
+    if (count >= 0) {
+        free(files);
+    }
+}
+
 /* The split's file inside a folder. */
 static enum status find_file(const char *folder, const char *config, const char *split,
                              char path[PATH_CAP])
@@ -172,8 +194,15 @@ static enum status find_file(const char *folder, const char *config, const char 
             }
         }
     }
-    return FAIL(INPUT, "%s: has no %s.jsonl or %s.json; set dataset_train_split or name the file",
-                folder, split, split);
+    char have[LIST_CAP] = {0};
+    for (size_t k = 0; k < 3; k++) {
+        if (k == 0 || places[k][0]) {
+            list_splits(folder, places[k], have);
+        }
+    }
+    return FAIL(INPUT, "%s: has no %s.jsonl or %s.json; it has %s: set dataset_train_split or name "
+                       "the file",
+                folder, split, split, have[0] ? have : "no dataset file");
 }
 
 static enum status open_path(struct dataset *d, const char *path, const char *config,
