@@ -42,12 +42,24 @@ static enum status from_ids(const json_t *row, struct draft *d)
                     json_array_size(ids));
     }
     for (size_t i = 0; i < json_array_size(labels); i++) {
-        d->loss[i] = json_integer_value(json_array_get(labels, i)) != -100;
+        const json_t *label = json_array_get(labels, i);
+        if (!json_is_integer(label)) {
+            return FAIL(INPUT, "labels[%zu] is neither a token id nor -100", i);
+        }
+        d->loss[i] = json_integer_value(label) != -100;
     }
     return STATUS_OK;
 }
 
-/* Text with the end-of-sequence token's text appended when it lacks it. */
+/* Plain text has no assistant whose words could be told from others. */
+static enum status need_messages(const struct example_config *c)
+{
+    return c->assistant_only_loss ? FAIL(INPUT, "assistant_only_loss needs rows of messages, this "
+                                                "is text; leave it out")
+                                  : STATUS_OK;
+}
+
+/* Texts `a` and `b` with the end-of-sequence token's text appended when `b` lacks it. */
 static enum status with_eos(const struct example_config *c, const char *a, const char *b,
                             struct text *out)
 {
@@ -62,8 +74,7 @@ static enum status with_eos(const struct example_config *c, const char *a, const
     memcpy(out->data, a, na);
     memcpy(out->data + na, b, nb);
     out->length = na + nb;
-    const bool has = ne > 0 && out->length >= ne
-                     && memcmp(out->data + out->length - ne, eos, ne) == 0;
+    const bool has = ne > 0 && nb >= ne && memcmp(b + nb - ne, eos, ne) == 0;
     if (ne > 0 && !has) {
         memcpy(out->data + out->length, eos, ne);
         out->length += ne;
@@ -75,7 +86,8 @@ static enum status with_eos(const struct example_config *c, const char *a, const
 static enum status from_text(const struct example_config *c, const char *text, struct draft *d)
 {
     struct text full = {0};
-    TRY(with_eos(c, text, "", &full));
+    TRY(need_messages(c));
+    TRY(with_eos(c, "", text, &full));
     const enum status status = tokenizer_encode(c->format.tokenizer, full.data, full.length,
                                                 TOKENIZE_SPECIALS, &d->list);
     free(full.data);
@@ -98,57 +110,75 @@ static void mark_spans(const struct template_span *spans, int64_t count,
     }
 }
 
-static enum status from_messages(const struct example_config *c, const json_t *row,
-                                 struct draft *d)
+/* A row as it is tokenized, and where the assistant speaks in it. */
+struct rendered {
+    struct text text;
+    unsigned flags; /* of tokenizer_encode */
+    struct template_span *spans;
+    int64_t span_count;
+};
+
+/* Tokens of the whole row; all carry loss, or those of the assistant. */
+static enum status encode_row(const struct example_config *c, const struct rendered *r,
+                              struct draft *d)
 {
-    struct text full = {0};
-    struct template_span *spans = NULL;
-    int64_t span_count = 0;
     int64_t(*bytes)[2] = NULL;
-    TRY(prompt_render(&c->format, json_object_get(row, "messages"), json_object_get(row, "tools"),
-                      false, &full, &spans, &span_count));
-    enum status status = tokenizer_encode_spans(c->format.tokenizer, full.data, full.length, 0,
-                                                &d->list, &bytes);
+    enum status status = tokenizer_encode_spans(c->format.tokenizer, r->text.data, r->text.length,
+                                                r->flags, &d->list, &bytes);
     if (status == STATUS_OK) {
         status = draft_loss(d, 1);
     }
     if (status == STATUS_OK && c->assistant_only_loss) {
-        if (span_count == 0) {
+        if (r->span_count == 0) {
             status = FAIL(INPUT, "assistant_only_loss: the chat template marks no assistant text "
                                  "({%% generation %%}) in this row");
         } else {
-            mark_spans(spans, span_count, bytes, d);
+            mark_spans(r->spans, r->span_count, bytes, d);
         }
     }
-    free(full.data);
-    free(spans);
     free(bytes);
     return status;
 }
 
-/* Prompt text and prompt + completion text of a row, both as they are tokenized. */
+static enum status from_messages(const struct example_config *c, const json_t *row,
+                                 struct draft *d)
+{
+    struct rendered full = {0};
+    enum status status = prompt_render(&c->format, json_object_get(row, "messages"),
+                                       json_object_get(row, "tools"), false, &full.text,
+                                       &full.spans, &full.span_count);
+    if (status == STATUS_OK) {
+        status = encode_row(c, &full, d);
+    }
+    free(full.text.data);
+    free(full.spans);
+    return status;
+}
+
+/* Prompt text and prompt + completion of a row, both as they are tokenized. */
 static enum status pair_texts(const struct example_config *c, const json_t *row,
-                              struct text *prompt, struct text *full, unsigned *flags)
+                              struct text *prompt, struct rendered *full)
 {
     json_t *p = json_object_get(row, "prompt");
     json_t *q = json_object_get(row, "completion");
     if (json_is_string(p) && json_is_string(q)) {
-        *flags = TOKENIZE_SPECIALS;
+        full->flags = TOKENIZE_SPECIALS;
+        TRY(need_messages(c));
         prompt->data = strdup(json_string_value(p));
         prompt->length = json_string_length(p);
-        return prompt->data ? with_eos(c, json_string_value(p), json_string_value(q), full)
+        return prompt->data ? with_eos(c, json_string_value(p), json_string_value(q), &full->text)
                             : FAIL(MEMORY, "no memory for a row's text");
     }
     if (!json_is_array(p) || !json_is_array(q)) {
         return FAIL(INPUT, "'prompt' and 'completion' must both be text or both be messages");
     }
-    *flags = 0;
     const json_t *tools = json_object_get(row, "tools");
     TRY(prompt_render(&c->format, p, tools, true, prompt, NULL, NULL));
     json_t *both = json_array();
     (void)json_array_extend(both, p);
     (void)json_array_extend(both, q);
-    const enum status status = prompt_render(&c->format, both, tools, false, full, NULL, NULL);
+    const enum status status = prompt_render(&c->format, both, tools, false, &full->text,
+                                             &full->spans, &full->span_count);
     json_decref(both);
     return status;
 }
@@ -156,18 +186,15 @@ static enum status pair_texts(const struct example_config *c, const json_t *row,
 static enum status from_pair(const struct example_config *c, const json_t *row, struct draft *d)
 {
     struct text prompt = {0};
-    struct text full = {0};
+    struct rendered full = {0};
     struct token_list alone = {0};
-    unsigned flags = 0;
-    enum status status = pair_texts(c, row, &prompt, &full, &flags);
+    enum status status = pair_texts(c, row, &prompt, &full);
     if (status == STATUS_OK) {
-        status = tokenizer_encode(c->format.tokenizer, prompt.data, prompt.length, flags, &alone);
+        status = tokenizer_encode(c->format.tokenizer, prompt.data, prompt.length, full.flags,
+                                  &alone);
     }
     if (status == STATUS_OK) {
-        status = tokenizer_encode(c->format.tokenizer, full.data, full.length, flags, &d->list);
-    }
-    if (status == STATUS_OK) {
-        status = draft_loss(d, 1);
+        status = encode_row(c, &full, d);
     }
     /* The completion starts where the two tokenizations part. */
     for (int64_t i = 0; status == STATUS_OK && c->completion_only_loss && i < alone.count
@@ -176,7 +203,8 @@ static enum status from_pair(const struct example_config *c, const json_t *row, 
         d->loss[i] = 0;
     }
     free(prompt.data);
-    free(full.data);
+    free(full.text.data);
+    free(full.spans);
     token_list_free(&alone);
     return status;
 }
