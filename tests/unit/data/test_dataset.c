@@ -1,179 +1,227 @@
-/* Datasets: files, folders and splits, slices, rows that are no objects, missing columns. */
+/* Datasets: files, folders with splits, slices, rows in memory, and what is said of wrong ones. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
+#include "tests/support/model_files.h"
 #include "trainer/data/dataset.h"
-#include "trainer/format/file.h"
+#include "trainer/format/json.h"
 
-static char folder[] = "/tmp/graft-dataset-XXXXXX";
+static const char *const FIVE = "{\"n\":0}\n{\"n\":1}\n{\"n\":2}\n{\"n\":3}\n{\"n\":4}\n";
 
-static const char *in_folder(const char *name)
+static struct dataset *open_good(const char *path, const char *config, const char *split)
 {
-    static char path[256];
-    (void)snprintf(path, sizeof path, "%s/%s", folder, name);
-    return path;
-}
-
-static const char *write_file(const char *name, const char *text)
-{
-    const char *path = in_folder(name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
-    assert_int_equal(fclose(file), 0);
-    return path;
-}
-
-static int make_folder(void **state)
-{
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    if (file_remove_folder(in_folder("data")) != STATUS_OK) {
-        return -1;
-    }
-    return file_remove_folder(folder) == STATUS_OK ? 0 : -1;
-}
-
-static int64_t value(struct dataset *d, int64_t row)
-{
-    json_t *json = dataset_row(d, row);
-    assert_non_null(json);
-    const int64_t v = json_integer_value(json_object_get(json, "x"));
-    json_decref(json);
-    return v;
-}
-
-static void lines(void **state)
-{
-    (void)state;
     struct dataset *d;
-    const char *path = write_file("a.jsonl", "{\"x\":0}\r\n\n  \n{\"x\":1}\n{\"x\":2}");
-    assert_int_equal(dataset_open(&d, path, NULL, "train"), STATUS_OK);
-    assert_int_equal(dataset_count(d), 3);
-    for (int64_t i = 0; i < 3; i++) {
-        assert_int_equal(value(d, i), i);
+    if (dataset_open(&d, path, config, split) != STATUS_OK) {
+        fail_msg("%s %s: %s", path, split ? split : "", status_message());
     }
-    assert_null(dataset_row(d, 3));
-    assert_null(dataset_row(d, -1));
-    dataset_close(d);
-    assert_int_equal(dataset_open(&d, write_file("e.jsonl", ""), NULL, "train"), STATUS_OK);
-    assert_int_equal(dataset_count(d), 0);
-    assert_int_equal(dataset_need_column(d, "x"), STATUS_INPUT);
-    dataset_close(d);
+    return d;
 }
 
-static void array(void **state)
+/* Opening fails with `status` and says all of `words` (NULL ends them). */
+static void refuse(const char *path, const char *split, enum status status,
+                   const char *const words[])
 {
-    (void)state;
     struct dataset *d;
-    const char *path = write_file("a.json", "[{\"x\":5},\n{\"x\":6}, 7]");
-    assert_int_equal(dataset_open(&d, path, NULL, NULL), STATUS_OK);
-    assert_int_equal(dataset_count(d), 3);
-    assert_int_equal(value(d, 1), 6);
-    assert_null(dataset_row(d, 2));
-    assert_non_null(strstr(status_message(), "row 3"));
-    dataset_close(d);
-    assert_int_equal(dataset_open(&d, write_file("o.json", "{\"x\":1}"), NULL, NULL), STATUS_INPUT);
+    const enum status got = dataset_open(&d, path, NULL, split);
+    if (got != status) {
+        fail_msg("%s %s: status %d, not %d", path, split ? split : "", (int)got, (int)status);
+    }
     assert_null(d);
+    for (; *words; words++) {
+        if (!strstr(status_message(), *words)) {
+            fail_msg("'%s' is not in: %s", *words, status_message());
+        }
+    }
 }
 
-static const struct {
-    const char *split;
-    int64_t count;
-    int64_t first;
-} SLICES[] = {
-    {"train", 4, 0},      {"train[:2]", 2, 0},   {"train[1:3]", 2, 1}, {"train[-1:]", 1, 3},
-    {"train[2:]", 2, 2},  {"train[:-1]", 3, 0},  {"train[:99]", 4, 0}, {"train[3:1]", 0, 0},
-    {"train[-99:2]", 2, 0},
-};
+static int64_t number_of(struct dataset *d, int64_t i)
+{
+    json_t *row = dataset_row(d, i);
+    assert_non_null(row);
+    const int64_t n = json_get_int(row, "n", -1);
+    json_decref(row);
+    return n;
+}
 
-static void slices(void **state)
+static void slices_take_the_rows_they_name(void **state)
 {
     (void)state;
-    const char *path = write_file("s.jsonl", "{\"x\":0}\n{\"x\":1}\n{\"x\":2}\n{\"x\":3}\n");
-    struct dataset *d;
-    for (size_t i = 0; i < sizeof SLICES / sizeof SLICES[0]; i++) {
-        assert_int_equal(dataset_open(&d, path, NULL, SLICES[i].split), STATUS_OK);
-        assert_int_equal(dataset_count(d), SLICES[i].count);
-        if (SLICES[i].count > 0) {
-            assert_int_equal(value(d, 0), SLICES[i].first);
+    static const struct {
+        const char *split;
+        int64_t begin;
+        int64_t count;
+    } SLICES[] = {
+        {NULL, 0, 5},           {"train", 0, 5},        {"train[:]", 0, 5},
+        {"train[:2]", 0, 2},    {"train[1:3]", 1, 2},   {"train[-2:]", 3, 2},
+        {"train[:-1]", 0, 4},   {"train[-3:-1]", 2, 2}, {"train[3:2]", 0, 0},
+        {"train[9:]", 0, 0},    {"train[-9:2]", 0, 2},  {"train[2:99]", 2, 3},
+        {"train[0:0]", 0, 0},   {"train[:-9]", 0, 0},   {"train[4:99999999999999999999]", 4, 1},
+        {"train[-99999999999999999999:1]", 0, 1},
+    };
+    struct model_files f;
+    char path[MODEL_FILES_PATH];
+    model_files_make(&f);
+    model_files_write(&f, "five.jsonl", FIVE);
+    model_files_write(&f, "five.json", "[{\"n\":0},{\"n\":1},{\"n\":2},{\"n\":3},{\"n\":4}]");
+    for (size_t i = 0; i < 2 * sizeof SLICES / sizeof SLICES[0]; i++) {
+        const size_t k = i / 2;
+        const char *file = i % 2 ? "five.json" : "five.jsonl";
+        struct dataset *d = open_good(model_files_path(&f, file, path), NULL, SLICES[k].split);
+        if (dataset_count(d) != SLICES[k].count) {
+            fail_msg("%s: %d rows", SLICES[k].split, (int)dataset_count(d));
         }
+        for (int64_t row = 0; row < dataset_count(d); row++) {
+            assert_int_equal(number_of(d, row), SLICES[k].begin + row);
+        }
+        assert_null(dataset_row(d, dataset_count(d)));
+        assert_null(dataset_row(d, -1));
         dataset_close(d);
     }
-    assert_int_equal(dataset_open(&d, path, NULL, "train[1]"), STATUS_RECIPE);
-    assert_int_equal(dataset_open(&d, path, NULL, "train[1:2"), STATUS_RECIPE);
-    assert_null(d);
+    model_files_remove(&f);
 }
 
-static void splits(void **state)
+static void wrong_slices_are_refused(void **state)
 {
     (void)state;
-    struct dataset *d;
-    assert_int_equal(file_mkdirs(in_folder("data")), STATUS_OK);
-    (void)write_file("train.jsonl", "{\"x\":1}\n");
-    (void)write_file("data/test.json", "[{\"x\":2}]");
-    assert_int_equal(dataset_open(&d, folder, NULL, "train"), STATUS_OK);
-    assert_int_equal(value(d, 0), 1);
-    dataset_close(d);
-    assert_int_equal(dataset_open(&d, folder, NULL, "test[:1]"), STATUS_OK);
-    assert_int_equal(value(d, 0), 2);
-    dataset_close(d);
-    assert_int_equal(dataset_open(&d, folder, NULL, "validation"), STATUS_INPUT);
-    assert_non_null(strstr(status_message(), "validation"));
-    assert_int_equal(dataset_open(&d, in_folder("none.jsonl"), NULL, "train"), STATUS_INPUT);
+    static const char *const SLICES[] = {"train[1]",   "train[a:b]", "train[1:b]",   "train[:3",
+                                         "train[10%:]", "train[]",    "train[1:2]x", "train[1:2:3]",
+                                         "train[[1:2]"};
+    static const char *const WORDS[] = {"split", "use", NULL};
+    struct model_files f;
+    char path[MODEL_FILES_PATH];
+    char longer[400];
+    model_files_make(&f);
+    model_files_write(&f, "five.jsonl", FIVE);
+    (void)model_files_path(&f, "five.jsonl", path);
+    for (size_t i = 0; i < sizeof SLICES / sizeof SLICES[0]; i++) {
+        refuse(path, SLICES[i], STATUS_RECIPE, WORDS);
+    }
+    memset(longer, 'x', sizeof longer);
+    longer[sizeof longer - 1] = '\0';
+    refuse(path, longer, STATUS_RECIPE, WORDS);
+    model_files_remove(&f);
 }
 
-static void broken_rows(void **state)
+static void folders_hold_a_file_per_split(void **state)
 {
     (void)state;
-    struct dataset *d;
-    const char *path = write_file("b.jsonl", "{\"x\":1}\n\n{\"x\":\n[1]\n{\"x\":1}}\n");
-    assert_int_equal(dataset_open(&d, path, NULL, "train"), STATUS_OK);
-    assert_int_equal(dataset_count(d), 4);
-    assert_int_equal(value(d, 0), 1);
+    struct model_files f;
+    char path[MODEL_FILES_PATH];
+    model_files_make(&f);
+    model_files_write(&f, "train.jsonl", FIVE);
+    assert_int_equal(mkdir(model_files_path(&f, "data", path), 0700), 0);
+    assert_int_equal(mkdir(model_files_path(&f, "main", path), 0700), 0);
+    model_files_write(&f, "data/test.json", "[{\"n\":7}]");
+    model_files_write(&f, "main/dev.jsonl", "{\"n\":8}\n{\"n\":9}");
+    struct dataset *d = open_good(f.folder, NULL, NULL);
+    assert_int_equal(dataset_count(d), 5);
+    dataset_close(d);
+    d = open_good(f.folder, NULL, "test");
+    assert_int_equal(number_of(d, 0), 7);
+    dataset_close(d);
+    d = open_good(f.folder, "main", "dev[1:]");
+    assert_int_equal(dataset_count(d), 1);
+    assert_int_equal(number_of(d, 0), 9);
+    assert_non_null(strstr(dataset_name(d), "main/dev.jsonl"));
+    dataset_close(d);
+    refuse(f.folder, "dev", STATUS_INPUT,
+           (const char *const[]){f.folder, "dev", "train", "test", NULL});
+    refuse(model_files_path(&f, "nowhere", path), NULL, STATUS_INPUT,
+           (const char *const[]){"nowhere", "no such", NULL});
+    model_files_remove(&f);
+}
+
+/* Rows are parsed when asked for: good ones of a spoiled file are still given. */
+static void bad_rows_are_named_by_line_and_column(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t row;
+        const char *place; /* NULL: the row is good */
+    } ROWS[] = {{0, NULL},          {1, "bad.jsonl:3:7: "}, {2, "bad.jsonl:4:1: "},
+                {3, "bad.jsonl:5:"}, {4, "bad.jsonl:7:"},    {5, "bad.jsonl:8:"}, {6, NULL}};
+    struct model_files f;
+    char path[MODEL_FILES_PATH];
+    model_files_make(&f);
+    model_files_write(&f, "bad.jsonl",
+                      "{\"n\":0}\r\n \t\n{\"n\": }\n[1]\n{\"n\": 1\n\n"
+                      "{\"n\":1} x\n{\"n\":\"\xff\xfe\"}\n{\"n\":6}");
+    struct dataset *d = open_good(model_files_path(&f, "bad.jsonl", path), NULL, NULL);
+    assert_int_equal(dataset_count(d), 7);
+    for (size_t i = 0; i < sizeof ROWS / sizeof ROWS[0]; i++) {
+        json_t *row = dataset_row(d, ROWS[i].row);
+        assert_int_equal(row == NULL, ROWS[i].place != NULL);
+        if (ROWS[i].place && !strstr(status_message(), ROWS[i].place)) {
+            fail_msg("'%s' is not in: %s", ROWS[i].place, status_message());
+        }
+        json_decref(row);
+    }
+    dataset_close(d);
+    model_files_remove(&f);
+}
+
+static void bad_files_are_refused(void **state)
+{
+    (void)state;
+    struct model_files f;
+    char path[MODEL_FILES_PATH];
+    model_files_make(&f);
+    model_files_write(&f, "object.json", "{\"n\":0}");
+    model_files_write(&f, "broken.json", "[{\"n\":0},\n {\"n\":]");
+    model_files_write(&f, "mixed.json", "[{\"n\":0}, 3]");
+    refuse(model_files_path(&f, "object.json", path), NULL, STATUS_INPUT,
+           (const char *const[]){"object.json", "array", NULL});
+    refuse(model_files_path(&f, "broken.json", path), NULL, STATUS_INPUT,
+           (const char *const[]){"broken.json:2:", NULL});
+    struct dataset *d = open_good(model_files_path(&f, "mixed.json", path), NULL, NULL);
+    assert_int_equal(number_of(d, 0), 0);
     assert_null(dataset_row(d, 1));
-    assert_non_null(strstr(status_message(), "b.jsonl:3:"));
-    assert_null(dataset_row(d, 2));
-    assert_non_null(strstr(status_message(), "b.jsonl:4:"));
-    assert_null(dataset_row(d, 3));
-    assert_non_null(strstr(status_message(), "b.jsonl:5:"));
+    assert_non_null(strstr(status_message(), "row 2"));
     dataset_close(d);
+    model_files_remove(&f);
 }
 
-static void columns(void **state)
+static void needed_columns_are_named(void **state)
 {
     (void)state;
+    struct model_files f;
     struct dataset *d;
-    assert_int_equal(dataset_from_rows(&d, "rows", json_pack("[{s:s, s:i}]", "question", "q",
-                                                             "answer", 4)),
-                     STATUS_OK);
-    assert_int_equal(dataset_need_column(d, "answer"), STATUS_OK);
+    char path[MODEL_FILES_PATH];
+    model_files_make(&f);
+    model_files_write(&f, "empty.jsonl", "\n  \n");
+    d = open_good(model_files_path(&f, "empty.jsonl", path), NULL, NULL);
+    assert_int_equal(dataset_count(d), 0);
     assert_int_equal(dataset_need_column(d, "prompt"), STATUS_INPUT);
-    assert_non_null(strstr(status_message(), "row 1"));
-    assert_non_null(strstr(status_message(), "'prompt'"));
-    assert_non_null(strstr(status_message(), "'question'"));
-    assert_non_null(strstr(status_message(), "'answer'"));
-    assert_string_equal(dataset_name(d), "rows");
+    assert_non_null(strstr(status_message(), "no rows"));
     dataset_close(d);
+    json_t *rows = json_pack("[{s:s, s:s}]", "question", "?", "gold", "!");
+    assert_int_equal(dataset_from_rows(&d, "made", rows), STATUS_OK);
+    assert_int_equal(dataset_need_column(d, "gold"), STATUS_OK);
+    assert_int_equal(dataset_need_column(d, "prompt"), STATUS_INPUT);
+    const char *const words[] = {"made", "row 1", "'prompt'", "'question'", "'gold'"};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        assert_non_null(strstr(status_message(), words[i]));
+    }
+    dataset_close(d);
+    dataset_close(NULL);
+    model_files_remove(&f);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines),  cmocka_unit_test(array),       cmocka_unit_test(slices),
-        cmocka_unit_test(splits), cmocka_unit_test(broken_rows), cmocka_unit_test(columns),
+        cmocka_unit_test(slices_take_the_rows_they_name),
+        cmocka_unit_test(wrong_slices_are_refused),
+        cmocka_unit_test(folders_hold_a_file_per_split),
+        cmocka_unit_test(bad_rows_are_named_by_line_and_column),
+        cmocka_unit_test(bad_files_are_refused),
+        cmocka_unit_test(needed_columns_are_named),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }
