@@ -5,7 +5,8 @@
 
 #include "kernels/base/rng.h"
 
-enum { MAX_TERMS = 8, MAX_PROBLEMS = 1000000, TEXT_CAP = 1024 };
+enum { MAX_TERMS = 8, MAX_PROBLEMS = 1000000, TEXT_CAP = 1024, MAX_SPAN = 999999999 };
+static const int64_t LARGEST = 999999999999999; /* eight of them are far from overflow */
 
 /* Problem `index` as mixed-radix digits: the operands. */
 static void operands_of(const struct sums_config *c, uint64_t index, int64_t *operands)
@@ -19,9 +20,12 @@ static void operands_of(const struct sums_config *c, uint64_t index, int64_t *op
 
 static enum status combinations(const struct sums_config *c, uint64_t *out)
 {
-    if (c->terms < 2 || c->terms > MAX_TERMS || c->max < c->min || c->max - c->min > 999999999) {
-        return FAIL(RECIPE, "sums: terms %lld, operands %lld..%lld; use 2..8 terms and min <= max",
-                    (long long)c->terms, (long long)c->min, (long long)c->max);
+    if (c->terms < 2 || c->terms > MAX_TERMS || c->max < c->min || c->min < -LARGEST
+        || c->max > LARGEST || c->max - c->min > MAX_SPAN) {
+        return FAIL(RECIPE,
+                    "sums: terms %lld, operands %lld..%lld; use 2..8 terms and min <= max, a range "
+                    "of at most %d and operands of at most 15 digits",
+                    (long long)c->terms, (long long)c->min, (long long)c->max, MAX_SPAN);
     }
     uint64_t n = 1;
     for (int64_t i = 0; i < c->terms; i++) {

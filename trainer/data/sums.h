@@ -23,5 +23,7 @@ struct sums_config {
 };
 
 /* Rows {"prompt", "answer", "solution"} (and "completion") in two new arrays, disjoint: problems are
- * shuffled as Python's random.Random(seed).shuffle would, the first `holdout` are held out. Fails with RECIPE on impossible numbers. */
+ * shuffled as Python's random.Random(seed).shuffle would, the first `holdout` are held out (out of
+ * more than 1,000,000 combinations, `count` distinct ones are drawn instead). Fails with RECIPE on
+ * impossible numbers. */
 MUST_USE enum status sums_rows(const struct sums_config *c, json_t **train, json_t **held_out);
