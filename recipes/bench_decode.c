@@ -15,9 +15,9 @@ struct decode_bench {
     struct prompt *prompts; /* [largest] */
 };
 
-/* Seconds to continue `batch` prompts by `tokens` tokens each; no stop ids, so none ends early. */
+/* Continues `batch` prompts by `tokens` tokens each; no stop ids, so none ends early. */
 static enum status continue_prompts(struct bench *b, const struct decode_bench *d, int64_t batch,
-                                    int64_t tokens, double *seconds)
+                                    int64_t tokens, struct generate_stats *stats)
 {
     struct completion_set set;
     const struct generate_args args = {
@@ -28,9 +28,7 @@ static enum status continue_prompts(struct bench *b, const struct decode_bench *
         .sample = {.temperature = 0.0, .top_p = 1.0, .max_new_tokens = tokens},
         .limits = {.max_rows = batch},
     };
-    const double start = measure_now();
-    TRY(generate(&args, &set, NULL));
-    *seconds = measure_now() - start;
+    TRY(generate(&args, &set, stats));
     completion_set_close(&set);
     return STATUS_OK;
 }
@@ -39,14 +37,15 @@ static enum status continue_prompts(struct bench *b, const struct decode_bench *
 static enum status measure_batch(struct bench *b, const struct decode_bench *d, int64_t batch,
                                  struct bench_figure *out)
 {
-    double prefill = 0.0;
-    double whole = 0.0;
-    TRY(continue_prompts(b, d, batch, 1, &prefill)); /* touches weights and pages */
-    TRY(continue_prompts(b, d, batch, 1, &prefill));
-    TRY(continue_prompts(b, d, batch, d->generate + 1, &whole));
+    struct generate_stats prefilled;
+    struct generate_stats decoded;
+    TRY(continue_prompts(b, d, batch, 1, &prefilled)); /* touches weights and pages */
+    TRY(continue_prompts(b, d, batch, 1, &prefilled));
+    TRY(continue_prompts(b, d, batch, d->generate + 1, &decoded));
     const double n = (double)batch;
     const double steps = (double)d->generate;
-    const double decode = whole > prefill ? whole - prefill : 1e-9;
+    const double prefill = prefilled.seconds;
+    const double decode = decoded.decode_seconds;
     *out = (struct bench_figure){
         .line = json_pack("{s:s, s:s, s:I, s:I, s:I, s:f, s:f}", "peer", "graft", "work",
                           "decode", "batch", (json_int_t)batch, "prompt", (json_int_t)d->prompt,

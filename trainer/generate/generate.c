@@ -428,6 +428,13 @@ static int64_t free_slots(const struct decoder *d)
     return n;
 }
 
+static double now_seconds(void)
+{
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
 /* One token for every running completion. */
 static enum status decode_step(struct decoder *d)
 {
@@ -480,16 +487,11 @@ static enum status decode_all(struct decoder *d)
             TRY(start_completions(d));
             open = free_slots(d);
         }
+        const double start = now_seconds();
         TRY(decode_step(d));
+        d->stat.decode_seconds += now_seconds() - start;
     }
     return STATUS_OK;
-}
-
-static double now_seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 enum status generate(const struct generate_args *a, struct completion_set *out,

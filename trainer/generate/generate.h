@@ -69,6 +69,7 @@ struct generate_stats {
     int64_t decode_steps;
     int64_t decoded_tokens;
     double occupancy;     /* mean decoded rows per step / max_rows used */
+    double decode_seconds; /* of the decode steps alone, without prefill */
     double seconds;
 };
 
