@@ -1,10 +1,11 @@
 /* MPI backend. Counts are int in MPI, so large transfers go in pieces of PIECE bytes. */
 #include <mpi.h>
 #include <stdint.h>
+#include <time.h>
 
 #include "trainer/comm/comm_internal.h"
 
-enum { PIECE = 1 << 28, TAG = 71 };
+enum { PIECE = 1 << 28, TAG = 71, POLLS = 2000 };
 
 static MPI_Comm handle_of(const struct comm *c)
 {
@@ -23,12 +24,31 @@ static enum status check(int code, const char *what)
     return FAIL(IO, "MPI: %s failed: %s", what, text);
 }
 
+/* Waits for a request: polls for a moment, then naps between polls, because Open MPI's own waits keep
+ * a core busy that a slower rank of the same node may need. */
+static enum status finish(MPI_Request *request, const char *what)
+{
+    const struct timespec nap = {.tv_nsec = 50000};
+    for (int polls = 0;; polls++) {
+        int done = 0;
+        TRY(check(MPI_Test(request, &done, MPI_STATUS_IGNORE), what));
+        if (done) {
+            return STATUS_OK;
+        }
+        if (polls >= POLLS) {
+            (void)nanosleep(&nap, NULL);
+        }
+    }
+}
+
 static enum status mpi_broadcast(const struct comm *c, void *data, size_t bytes, int root)
 {
     char *p = data;
     while (bytes > 0) {
         const int n = bytes < PIECE ? (int)bytes : PIECE;
-        TRY(check(MPI_Bcast(p, n, MPI_BYTE, root, handle_of(c)), "broadcast"));
+        MPI_Request request;
+        TRY(check(MPI_Ibcast(p, n, MPI_BYTE, root, handle_of(c), &request), "broadcast"));
+        TRY(finish(&request, "broadcast"));
         p += n;
         bytes -= (size_t)n;
     }
@@ -38,8 +58,11 @@ static enum status mpi_broadcast(const struct comm *c, void *data, size_t bytes,
 static enum status mpi_all_gather(const struct comm *c, const void *mine, size_t bytes, void *all)
 {
     ASSERT(bytes <= PIECE);
-    return check(MPI_Allgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, handle_of(c)),
-                 "gather");
+    MPI_Request request;
+    TRY(check(MPI_Iallgather(mine, (int)bytes, MPI_BYTE, all, (int)bytes, MPI_BYTE, handle_of(c),
+                             &request),
+              "gather"));
+    return finish(&request, "gather");
 }
 
 static enum status mpi_send(const struct comm *c, const void *data, size_t bytes, int to)
@@ -47,7 +70,9 @@ static enum status mpi_send(const struct comm *c, const void *data, size_t bytes
     const char *p = data;
     while (bytes > 0) {
         const int n = bytes < PIECE ? (int)bytes : PIECE;
-        TRY(check(MPI_Send(p, n, MPI_BYTE, to, TAG, handle_of(c)), "send"));
+        MPI_Request request;
+        TRY(check(MPI_Isend(p, n, MPI_BYTE, to, TAG, handle_of(c), &request), "send"));
+        TRY(finish(&request, "send"));
         p += n;
         bytes -= (size_t)n;
     }
@@ -59,7 +84,9 @@ static enum status mpi_receive(const struct comm *c, void *data, size_t bytes, i
     char *p = data;
     while (bytes > 0) {
         const int n = bytes < PIECE ? (int)bytes : PIECE;
-        TRY(check(MPI_Recv(p, n, MPI_BYTE, from, TAG, handle_of(c), MPI_STATUS_IGNORE), "receive"));
+        MPI_Request request;
+        TRY(check(MPI_Irecv(p, n, MPI_BYTE, from, TAG, handle_of(c), &request), "receive"));
+        TRY(finish(&request, "receive"));
         p += n;
         bytes -= (size_t)n;
     }
@@ -68,7 +95,9 @@ static enum status mpi_receive(const struct comm *c, void *data, size_t bytes, i
 
 static enum status mpi_barrier(const struct comm *c)
 {
-    return check(MPI_Barrier(handle_of(c)), "barrier");
+    MPI_Request request;
+    TRY(check(MPI_Ibarrier(handle_of(c), &request), "barrier"));
+    return finish(&request, "barrier");
 }
 
 static enum status mpi_fill(struct comm *c, MPI_Comm raw, const struct comm_ops *ops);
