@@ -3,9 +3,9 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 #include "eval/grade/grade.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/rng.h"
 #include "trainer/report/report.h"
 
@@ -190,19 +190,12 @@ static enum status write_lines(const struct eval_config *c, const struct comm *c
     return comm_agree(comm, status);
 }
 
-static double now_seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 enum status eval_accuracy(const struct eval_config *c, const struct eval_env *env,
                           struct eval_result *out)
 {
     struct share s = {0};
     void *all = NULL;
-    const double start = now_seconds();
+    const double start = clock_seconds();
     *out = (struct eval_result){0};
     size_t *offsets = malloc(((size_t)env->comm->size + 1) * sizeof *offsets);
     enum status status = offsets ? run_share(c, env, &s) : FAIL(MEMORY, "evaluation: no memory");
@@ -220,7 +213,7 @@ enum status eval_accuracy(const struct eval_config *c, const struct eval_env *en
     free(all);
     free(offsets);
     share_close(&s);
-    out->seconds = now_seconds() - start;
+    out->seconds = clock_seconds() - start;
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "recipes/bench_internal.h"
 #include "recipes/measure.h"
 #include "rl/grpo.h"
@@ -118,9 +119,9 @@ static enum status run_steps(struct grpo_bench *g, struct grpo *method_state)
     double totals[TRAIN_MAX_METRICS];
     double tokens = 0.0;
     for (int64_t step = 0; step < g->steps; step++) {
-        const double start = measure_now();
+        const double start = clock_seconds();
         TRY(train_step(g, &method, step, totals));
-        g->times[step] = measure_now() - start;
+        g->times[step] = clock_seconds() - start;
         TRY(note_step(g, &method, totals, step, &tokens));
     }
     return STATUS_OK;

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernels/base/rng.h"
+#include "kernels/base/clock.h"
 #include "recipes/bench_internal.h"
 #include "recipes/measure.h"
 #include "trainer/model/unit_pass.h"
@@ -72,11 +73,11 @@ static enum status run_steps(struct bench *b, struct sft_bench *s, double *first
                              .checkpoint = b->args->checkpointing};
     enum status status = STATUS_OK;
     for (int64_t step = 0; status == STATUS_OK && step < s->steps; step++) {
-        const double start = measure_now();
+        const double start = clock_seconds();
         status = train_step(b, s, &pass, step);
-        s->times[step] = measure_now() - start;
+        s->times[step] = clock_seconds() - start;
         if (step == 0) {
-            *first = measure_now() - b->start;
+            *first = clock_seconds() - b->start;
         }
     }
     unit_pass_close(&pass);

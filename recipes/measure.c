@@ -3,30 +3,24 @@
 
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
+
+#include "kernels/base/clock.h"
 
 enum { GEMM_ROWS = 256, PROBE_ROWS = 4, GEMM_SIDE = 2048, STREAM_MIB = 256, STREAM_ITEMS = 256 };
-
-double measure_now(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 /* Best seconds of one product of `rows` rows, repeated for `seconds`. */
 static double best_product(struct ops_context *ops, struct gemm_args gemm, int64_t rows,
                            double seconds)
 {
     double best = 1e9;
-    const double end = measure_now() + seconds;
+    const double end = clock_seconds() + seconds;
     gemm.m = rows;
     do {
-        const double start = measure_now();
+        const double start = clock_seconds();
         ops->ops->gemm(ops, &gemm);
-        const double took = measure_now() - start;
+        const double took = clock_seconds() - start;
         best = took < best ? took : best;
-    } while (measure_now() < end);
+    } while (clock_seconds() < end);
     return best;
 }
 
@@ -92,9 +86,9 @@ enum status measure_read(struct pool *pool, double *gb_per_second)
     struct stream s = {.words = words, .per_item = bytes / sizeof *words / STREAM_ITEMS};
     double best = 1e9;
     for (int round = 0; round < 5; round++) {
-        const double start = measure_now();
+        const double start = clock_seconds();
         parallel_for(pool, STREAM_ITEMS, sum_words, &s);
-        const double seconds = measure_now() - start;
+        const double seconds = clock_seconds() - start;
         best = seconds < best ? seconds : best;
     }
     *gb_per_second = (double)bytes / best / 1e9;

@@ -7,9 +7,6 @@
 
 #include "kernels/ops.h"
 
-/* Seconds of a monotonic clock. */
-double measure_now(void);
-
 /* Best GFLOP/s of y[256, 2048] = x W^T with fp32 weights on an open context, within about 0.4 s (a
  * tier below 0.5 GFLOP/s is measured with 4 rows). Fails with MEMORY. */
 MUST_USE enum status measure_gemm(struct ops_context *ops, double *gflops);

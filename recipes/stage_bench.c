@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "recipes/bench_internal.h"
 #include "recipes/measure.h"
 #include "recipes/stages.h"
@@ -35,7 +36,7 @@ static enum status count_linear(void *ctx, struct linear *l)
 
 enum status bench_open(struct bench *b, const struct command_args *args, int64_t context)
 {
-    *b = (struct bench){.args = args, .start = measure_now()};
+    *b = (struct bench){.args = args, .start = clock_seconds()};
     struct session *s = &b->session;
     const char *base = args->base ? args->base : "";
     param_set_open(&s->params);

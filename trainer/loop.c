@@ -5,9 +5,9 @@
 #include <math.h>
 #include <signal.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "kernels/base/clock.h"
 #include "trainer/report/report.h"
 #include "trainer/store/checkpoint.h"
 #include "trainer/train.h"
@@ -52,13 +52,6 @@ struct trainer {
     double *sums;
     int64_t capacity;
 };
-
-static double now_seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 static enum status reserve_units(struct trainer *t, int64_t units)
 {
@@ -360,9 +353,9 @@ static enum status run_steps(struct trainer *t)
 {
     while (t->step < t->a->config->max_steps) {
         struct step_result result = {0};
-        const double start = now_seconds();
+        const double start = clock_seconds();
         TRY(train_step(t, &result));
-        TRY(log_step(t, &result, now_seconds() - start));
+        TRY(log_step(t, &result, clock_seconds() - start));
         TRY(after_step(t));
     }
     return STATUS_OK;
@@ -371,7 +364,7 @@ static enum status run_steps(struct trainer *t)
 enum status train_run(const struct train_args *a, struct train_result *out)
 {
     struct trainer t = {.a = a, .saved = -1, .log_history = json_array()};
-    const double start = now_seconds();
+    const double start = clock_seconds();
     enum status status = STATUS_OK;
     ASSERT(a->method->metrics >= 1 && a->method->metrics <= TRAIN_MAX_METRICS);
     if (a->comm->size > a->config->shards) {
@@ -390,7 +383,7 @@ enum status train_run(const struct train_args *a, struct train_result *out)
 out:
     out->steps = t.step;
     out->skipped = t.skipped;
-    out->seconds = now_seconds() - start;
+    out->seconds = clock_seconds() - start;
     shard_sum_close(&t.sum);
     json_decref(t.log_history);
     free(t.shard_of);

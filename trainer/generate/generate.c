@@ -6,8 +6,8 @@
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/rng.h"
 
 enum { DEFAULT_ROWS = 64, PREFILL_TOKENS = 512 };
@@ -428,13 +428,6 @@ static int64_t free_slots(const struct decoder *d)
     return n;
 }
 
-static double now_seconds(void)
-{
-    struct timespec t;
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* One token for every running completion. */
 static enum status decode_step(struct decoder *d)
 {
@@ -487,9 +480,9 @@ static enum status decode_all(struct decoder *d)
             TRY(start_completions(d));
             open = free_slots(d);
         }
-        const double start = now_seconds();
+        const double start = clock_seconds();
         TRY(decode_step(d));
-        d->stat.decode_seconds += now_seconds() - start;
+        d->stat.decode_seconds += clock_seconds() - start;
     }
     return STATUS_OK;
 }
@@ -498,7 +491,7 @@ enum status generate(const struct generate_args *a, struct completion_set *out,
                      struct generate_stats *stats)
 {
     struct decoder d = {.a = a, .set = out};
-    const double start = now_seconds();
+    const double start = clock_seconds();
     enum status status = set_open(a, out);
     if (status == STATUS_OK && out->count > 0 && a->sample.max_new_tokens > 0) {
         status = decoder_open(&d);
@@ -513,7 +506,7 @@ enum status generate(const struct generate_args *a, struct completion_set *out,
     if (stats) {
         *stats = d.stat;
         stats->occupancy /= d.stat.decode_steps > 0 ? (double)d.stat.decode_steps : 1.0;
-        stats->seconds = now_seconds() - start;
+        stats->seconds = clock_seconds() - start;
     }
     return status;
 }
