@@ -352,7 +352,16 @@ enum status stage_end(struct run *r, enum status status)
         run_close(r);
         return status;
     }
-    /* Failures that all ranks agreed on end in order; the rank that failed says why. */
+    if (status == STATUS_INTERRUPTED) { /* every rank is here: end in order, one of them tells */
+        const int rank = r->comm.rank;
+        run_close(r);
+        if (rank != 0) {
+            (void)fflush(NULL);
+            _Exit(status_exit_code(status));
+        }
+        return status;
+    }
+    /* The rank that failed says why; the others wait for it somewhere and are stopped. */
     if (status != STATUS_REMOTE) {
         report_note("graft: %s", status_message());
     }
