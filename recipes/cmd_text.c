@@ -115,51 +115,6 @@ static const char *special(const struct session *s, const char *name)
     return s->tokenizer ? tokenizer_special_text(s->tokenizer, name) : NULL;
 }
 
-/* Written after the last message and cut off again, with what the template puts behind it; a
- * template that trims messages takes the space. */
-static const char MARK[] = "GRAFT_CONTINUES_HERE ";
-
-/* A copy of `messages` whose last text ends in MARK. */
-static enum status mark_last(const json_t *messages, json_t **out)
-{
-    json_t *copy = json_deep_copy(messages);
-    json_t *last = json_array_get(copy, json_array_size(copy) - 1);
-    const char *key = "content";
-    json_t *content = json_object_get(last, key);
-    for (size_t i = json_array_size(content); i > 0; i--) {
-        if (json_is_string(json_object_get(json_array_get(content, i - 1), "text"))) {
-            last = json_array_get(content, i - 1);
-            key = "text";
-            break;
-        }
-    }
-    const char *text = json_string_value(json_object_get(last, key));
-    json_t *marked = text ? json_sprintf("%s%s", text, MARK) : NULL;
-    if (!marked || json_object_set_new(last, key, marked) != 0) {
-        json_decref(copy);
-        return FAIL(INPUT, "continue_final_message: the last message has no text");
-    }
-    *out = copy;
-    return STATUS_OK;
-}
-
-static enum status cut_at_mark(struct text *text)
-{
-    const size_t n = sizeof MARK - 2; /* without its space */
-    for (size_t at = text->length; at-- > 0;) {
-        if (text->length - at < n || memcmp(text->data + at, MARK, n) != 0) {
-            continue;
-        }
-        const bool trimmed = text->data[at + n] != ' ';
-        while (trimmed && at > 0 && strchr(" \t\n\r\f\v", text->data[at - 1])) {
-            at--;
-        }
-        text->length = at;
-        return STATUS_OK;
-    }
-    return FAIL(INPUT, "continue_final_message: the template leaves the last message out");
-}
-
 /* Unix seconds of a number or of "2025-03-14T15:09:26"; the clock when there is neither. */
 static int64_t read_now(const json_t *now)
 {
@@ -170,23 +125,6 @@ static int64_t read_now(const json_t *now)
         return (int64_t)timegm(&t);
     }
     return json_is_number(now) ? (int64_t)json_number_value(now) : (int64_t)time(NULL);
-}
-
-/* Renders to text, marked and cut when the row asks for continue_final_message. */
-static enum status render(const struct chat_template *t, struct template_options options,
-                          bool open_end, struct text *text)
-{
-    json_t *marked = NULL;
-    if (open_end) {
-        TRY(mark_last(options.messages, &marked));
-        options.messages = marked;
-    }
-    enum status status = chat_template_render(t, &options, text, NULL, NULL);
-    if (status == STATUS_OK && open_end) {
-        status = cut_at_mark(text);
-    }
-    json_decref(marked);
-    return status;
 }
 
 static enum status template_row(const struct session *s, const struct chat_template *shared,
@@ -202,6 +140,7 @@ static enum status template_row(const struct session *s, const struct chat_templ
         .documents = array_or_none(row, "documents"),
         .kwargs = kwargs ? kwargs : json_object_get(row, "chat_template_kwargs"),
         .add_generation_prompt = json_is_boolean(prompt) ? json_is_true(prompt) : !open_end,
+        .continue_final_message = open_end,
         .bos_token = special(s, "bos_token"),
         .eos_token = special(s, "eos_token"),
         .pad_token = special(s, "pad_token"),
@@ -218,7 +157,8 @@ static enum status template_row(const struct session *s, const struct chat_templ
     } else if (!shared) {
         return FAIL(INPUT, "the model has no chat template; name one with --template FILE");
     }
-    const enum status status = render(own ? own : shared, options, open_end, &text);
+    const enum status status =
+        chat_template_render(own ? own : shared, &options, &text, NULL, NULL);
     if (own) {
         chat_template_close(own);
     }
