@@ -161,7 +161,7 @@ static enum status train(struct grpo_bench *g)
         .where = dataset_name(g->rows),
     };
     struct grpo *method;
-    TRY(grpo_open(&method, &config, &env, &s->params));
+    TRY(grpo_open(&method, &config, &env));
     const enum status status = run_steps(g, method);
     grpo_close(method);
     return status;

@@ -56,10 +56,8 @@ void recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_e
         .save_total_limit = r->save_total_limit,
         .eval_steps = strategy_steps(r->eval_strategy, r->eval_steps, max_steps, steps_per_epoch),
         .shards = (int)r->shards,
-        .micro_batch_tokens = r->micro_batch_tokens,
         .max_nonfinite_steps = r->max_nonfinite_steps,
         .resume = r->resume == RESUME_AUTO,
-        .gradient_checkpointing = r->gradient_checkpointing,
     };
     recipe_optim(r, &out->optim);
 }

@@ -36,7 +36,6 @@ struct run {
     int32_t stops[64];
     int64_t stop_count;
     char *recipe_text;
-    char recipe_hash[65];
 };
 
 /* Opens ranks and recipe (resolved), backend, model and tokenizer. `args->model` overrides the

@@ -133,7 +133,6 @@ enum status run_train(struct run *r, const struct train_config *config,
                       const struct train_method *method, struct train_result *out)
 {
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? start_folder(r) : STATUS_OK));
-    TRY(recipe_hash(&r->recipe, r->recipe_hash));
     const struct train_args args = {
         .config = config,
         .comm = &r->comm,
@@ -143,7 +142,6 @@ enum status run_train(struct run *r, const struct train_config *config,
         .export_fn = run_export,
         .export_ctx = r,
         .recipe_text = r->recipe_text,
-        .recipe_hash = r->recipe_hash,
         .world_size = r->recipe.world_size,
     };
     train_signals_install();

@@ -90,7 +90,7 @@ static enum status train(struct run *r, struct grpo_config *config, struct train
         .where = dataset_name(r->train.set),
     };
     struct grpo *g;
-    TRY(grpo_open(&g, config, &env, &r->params));
+    TRY(grpo_open(&g, config, &env));
     const int64_t per_epoch = grpo_plan_steps_per_epoch(&config->plan);
     struct train_config loop;
     recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop);

@@ -459,7 +459,7 @@ static enum status load_state(void *ctx, const json_t *state)
 }
 
 enum status grpo_open(struct grpo **out, const struct grpo_config *config,
-                      const struct rollout_env *env, struct param_set *params)
+                      const struct rollout_env *env)
 {
     *out = NULL;
     TRY(grpo_plan_check(&config->plan));
@@ -469,7 +469,6 @@ enum status grpo_open(struct grpo **out, const struct grpo_config *config,
     }
     g->config = config;
     g->env = env;
-    g->params = params;
     g->pass = (struct unit_pass){
         .model = env->model,
         .ops = env->ops,

@@ -25,9 +25,9 @@ struct grpo_config {
 
 struct grpo;
 
-/* Checks the plan and prepares; config, env and params are borrowed. Free with grpo_close. */
+/* Checks the plan and prepares; config and env are borrowed. Free with grpo_close. */
 MUST_USE enum status grpo_open(struct grpo **out, const struct grpo_config *config,
-                               const struct rollout_env *env, struct param_set *params);
+                               const struct rollout_env *env);
 
 /* The method for train_run; valid while `g` lives. */
 struct train_method grpo_method(struct grpo *g);

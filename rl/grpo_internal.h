@@ -41,7 +41,6 @@ struct grpo_row {
 struct grpo {
     const struct grpo_config *config;
     const struct rollout_env *env;
-    struct param_set *params;
     struct live_round *live;
     int64_t live_count;
     struct grpo_unit *units;

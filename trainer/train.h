@@ -22,10 +22,8 @@ struct train_config {
     int64_t save_total_limit;   /* 0: keep all */
     int64_t eval_steps;         /* 0: no evaluation during training */
     int shards;
-    int64_t micro_batch_tokens; /* token budget of one forward/backward; does not change bits */
     int64_t max_nonfinite_steps;
     bool resume;                /* resume=auto (default) or never */
-    bool gradient_checkpointing;
     struct optim_config optim;
 };
 
@@ -36,8 +34,6 @@ struct train_units {
     int64_t count;
     const int64_t *cost; /* [count] predicted tokens; decides shards */
 };
-
-struct trainer;
 
 struct train_method {
     const char *name; /* "sft", "grpo" */
@@ -72,8 +68,6 @@ struct train_args {
     train_export_fn export_fn;
     void *export_ctx;
     const char *recipe_text; /* resolved recipe, saved as recipe.yaml */
-    const char *recipe_hash; /* of the keys that decide bits: a resume with another is refused by
-                                the stage before */
     int64_t world_size;      /* virtual ranks */
 };
 

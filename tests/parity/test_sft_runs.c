@@ -336,7 +336,6 @@ static void train(struct run *r)
                                         .max_steps = r->steps,
                                         .logging_steps = r->steps,
                                         .shards = SHARDS,
-                                        .micro_batch_tokens = r->config.micro_batch_tokens,
                                         .max_nonfinite_steps = 1,
                                         .optim = r->optim};
     open_sft(r, &env, &sft);
@@ -349,7 +348,6 @@ static void train(struct run *r)
                                     .export_fn = save_weights,
                                     .export_ctx = r->adapter,
                                     .recipe_text = "method: sft\n",
-                                    .recipe_hash = "golden",
                                     .world_size = 1};
     golden_files_need(train_run(&args, &result), r->name);
     assert_int_equal(result.steps, r->steps);
