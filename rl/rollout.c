@@ -12,6 +12,7 @@ void round_close(struct round *r)
         free(r->row[i].ids);
         free(r->row[i].logp);
         free(r->row[i].entropy);
+        free(r->row[i].sampling);
     }
     for (int64_t g = 0; r->group && g < r->groups; g++) {
         free(r->group[g].prompt);
@@ -75,6 +76,17 @@ static enum status judge_row(const struct rollout_config *c, const struct rollou
     return STATUS_OK;
 }
 
+/* The log-probs of a foreign sampler are not the policy's: those are scored later. */
+static enum status make_foreign(struct rollout_row *row)
+{
+    row->sampling = row->logp;
+    row->logp = calloc((size_t)row->count + 1, sizeof *row->logp);
+    free(row->entropy);
+    row->entropy = calloc((size_t)row->count + 1, sizeof *row->entropy);
+    return row->logp && row->entropy ? STATUS_OK
+                                     : FAIL(MEMORY, "rollout: no memory for log-probs");
+}
+
 /* Moves the generated completions of this rank into the round and judges them. */
 static enum status take_completions(const struct rollout_config *c, const struct rollout_env *env,
                                     struct completion_set *set, const int64_t *group_of,
@@ -97,6 +109,9 @@ static enum status take_completions(const struct rollout_config *c, const struct
         done->ids = NULL;
         done->logp = NULL;
         done->entropy = NULL;
+        if (c->source && c->source->foreign) {
+            TRY(make_foreign(row));
+        }
         TRY(judge_row(c, env, rows[g], row));
     }
     return STATUS_OK;
@@ -136,7 +151,8 @@ static enum status generate_mine(const struct rollout_config *c, const struct ro
     args.sample.max_new_tokens = c->max_completion_length;
     args.sample.step = (uint32_t)round_index;
     args.sample.purpose = RNG_SAMPLE;
-    TRY_TO(status, out, generate(&args, &set, &r->stats));
+    TRY_TO(status, out, c->source ? c->source->complete(c->source->ctx, &args, &set, &r->stats)
+                                  : generate(&args, &set, &r->stats));
     TRY_TO(status, out, take_completions(c, env, &set, group_of, rows, r));
 out:
     completion_set_close(&set);
@@ -150,13 +166,14 @@ struct wire_row {
     int64_t place; /* index into round.row */
     int64_t count;
     int64_t stopped;
+    int64_t sampled; /* nonzero: a foreign sampler's log-probs follow as well */
     double rewards[ROLLOUT_MAX_REWARDS];
 };
 
-static size_t wire_bytes(int64_t count)
+static size_t wire_bytes(const struct rollout_row *row)
 {
     return sizeof(struct wire_row)
-           + (size_t)count * (sizeof(int32_t) + 2 * sizeof(float));
+           + (size_t)row->count * (sizeof(int32_t) + (row->sampling ? 3 : 2) * sizeof(float));
 }
 
 static char *put(char *at, const void *data, size_t bytes)
@@ -171,7 +188,7 @@ static enum status pack_mine(const struct round *r, const struct comm *comm, cha
     *bytes = 0;
     const int64_t rows = r->groups * r->group_size;
     for (int64_t i = 0; i < rows; i++) {
-        *bytes += i / r->group_size % comm->size == comm->rank ? wire_bytes(r->row[i].count) : 0;
+        *bytes += i / r->group_size % comm->size == comm->rank ? wire_bytes(&r->row[i]) : 0;
     }
     char *at = malloc(*bytes + 1);
     *out = at;
@@ -183,13 +200,15 @@ static enum status pack_mine(const struct round *r, const struct comm *comm, cha
         if (i / r->group_size % comm->size != comm->rank) {
             continue;
         }
-        struct wire_row head = {.place = i, .count = row->count, .stopped = row->stopped};
+        struct wire_row head = {.place = i, .count = row->count, .stopped = row->stopped,
+                                .sampled = row->sampling != NULL};
         memcpy(head.rewards, row->rewards, sizeof head.rewards);
         const size_t n = (size_t)row->count;
         at = put(at, &head, sizeof head);
         at = put(at, row->ids, n * sizeof(int32_t));
         at = put(at, row->logp, n * sizeof(float));
         at = put(at, row->entropy, n * sizeof(float));
+        at = row->sampling ? put(at, row->sampling, n * sizeof(float)) : at;
     }
     return STATUS_OK;
 }
@@ -224,7 +243,8 @@ static enum status unpack_rank(const struct rollout_config *c, const char *at, c
         row->ids = take(&at, head.count, sizeof(int32_t));
         row->logp = take(&at, head.count, sizeof(float));
         row->entropy = take(&at, head.count, sizeof(float));
-        if (!row->ids || !row->logp || !row->entropy) {
+        row->sampling = head.sampled ? take(&at, head.count, sizeof(float)) : NULL;
+        if (!row->ids || !row->logp || !row->entropy || (head.sampled && !row->sampling)) {
             return FAIL(MEMORY, "rollout: no memory for a completion");
         }
     }

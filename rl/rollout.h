@@ -19,8 +19,9 @@ struct rollout_row {
     uint32_t sample;
     int64_t count;      /* tokens, the stop id included */
     int32_t *ids;       /* [count] */
-    float *logp;        /* [count] behaviour log-probs, the sampler's own */
+    float *logp;        /* [count] behaviour log-probs: the sampler's own, or scored when foreign */
     float *entropy;     /* [count] */
+    float *sampling;    /* [count] a foreign sampler's log-probs, NaN: unknown; NULL: none given */
     bool stopped;
     bool masked;        /* truncated and mask_truncated_completions: no loss tokens */
     double rewards[ROLLOUT_MAX_REWARDS];
@@ -46,6 +47,16 @@ struct round {
 /* Dataset access: row `i` (a new reference), or NULL past the end. */
 typedef json_t *(*row_fn)(void *ctx, int64_t i);
 
+/* Where completions come from instead of generate(); same contract. A foreign source samples with
+ * another engine or from a table: its log-probs (NULL where it has none) become row.sampling, and
+ * row.logp and row.entropy are zeros until the caller scores the rows. */
+struct completion_source {
+    enum status (*complete)(void *ctx, const struct generate_args *args,
+                            struct completion_set *out, struct generate_stats *stats);
+    void *ctx;
+    bool foreign;
+};
+
 struct rollout_config {
     int64_t group_size;
     int64_t max_completion_length;
@@ -57,6 +68,7 @@ struct rollout_config {
     const double *weights;
     int reward_count;
     const json_t *reward_parameters;
+    const struct completion_source *source; /* NULL: the engine samples (generate) */
 };
 
 struct rollout_env {

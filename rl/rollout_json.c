@@ -53,12 +53,16 @@ static json_t *row_to_json(const struct rollout_row *row)
     for (int k = 0; k < ROLLOUT_MAX_REWARDS; k++) {
         (void)json_array_append_new(rewards, number(row->rewards[k]));
     }
-    return json_pack("{s:I, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:f}", "count",
-                     (json_int_t)row->count, "ids", ids_to_json(row->ids, row->count), "logp",
-                     floats_to_json(row->logp, row->count), "entropy",
-                     floats_to_json(row->entropy, row->count), "stopped", row->stopped, "masked",
-                     row->masked, "rewards", rewards, "reward", number(row->reward), "advantage",
-                     row->advantage);
+    json_t *out = json_pack("{s:I, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:f}", "count",
+                            (json_int_t)row->count, "ids", ids_to_json(row->ids, row->count),
+                            "logp", floats_to_json(row->logp, row->count), "entropy",
+                            floats_to_json(row->entropy, row->count), "stopped", row->stopped,
+                            "masked", row->masked, "rewards", rewards, "reward",
+                            number(row->reward), "advantage", row->advantage);
+    if (out && row->sampling) {
+        (void)json_object_set_new(out, "sampling", floats_to_json(row->sampling, row->count));
+    }
+    return out;
 }
 
 enum status round_to_json(const struct round *r, json_t **out)
@@ -91,6 +95,8 @@ static enum status row_from_json(const json_t *json, int64_t place, int64_t grou
     row->ids = words_from_json(json_object_get(json, "ids"), row->count);
     row->logp = words_from_json(json_object_get(json, "logp"), row->count);
     row->entropy = words_from_json(json_object_get(json, "entropy"), row->count);
+    const json_t *sampling = json_object_get(json, "sampling");
+    row->sampling = sampling ? words_from_json(sampling, row->count) : NULL;
     row->stopped = json_is_true(json_object_get(json, "stopped"));
     row->masked = json_is_true(json_object_get(json, "masked"));
     row->reward = number_from(json_object_get(json, "reward"));
@@ -99,7 +105,7 @@ static enum status row_from_json(const json_t *json, int64_t place, int64_t grou
         row->rewards[k] =
             number_from(json_array_get(json_object_get(json, "rewards"), (size_t)k));
     }
-    if (!row->ids || !row->logp || !row->entropy) {
+    if (!row->ids || !row->logp || !row->entropy || (sampling && !row->sampling)) {
         return FAIL(INPUT, "checkpoint: row %lld of a round is damaged", (long long)place);
     }
     return STATUS_OK;
