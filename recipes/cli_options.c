@@ -8,40 +8,40 @@
 #include "recipes/suggest.h"
 #include "recipes/yaml.h"
 
-#define AT(member) offsetof(struct command_args, member)
+#define ARG_AT(member) offsetof(struct command_args, member)
 
 const struct option_row OPTIONS[] = {
-    {"model", OPTION_TEXT, AT(model), "PATH", "GGUF file or Hugging Face folder"},
-    {"adapter", OPTION_TEXT, AT(adapter), "DIR", "PEFT adapter folder"},
-    {"tokenizer", OPTION_TEXT, AT(tokenizer), "PATH",
+    {"model", OPTION_TEXT, ARG_AT(model), "PATH", "GGUF file or Hugging Face folder"},
+    {"adapter", OPTION_TEXT, ARG_AT(adapter), "DIR", "PEFT adapter folder"},
+    {"tokenizer", OPTION_TEXT, ARG_AT(tokenizer), "PATH",
      "folder, tokenizer.json or GGUF (default: the model's)"},
-    {"input", OPTION_TEXT, AT(input), "FILE", "JSON lines in (default: standard input)"},
-    {"output", OPTION_TEXT, AT(output), "PATH", "where the result goes (default: standard output)"},
-    {"compute", OPTION_TEXT, AT(compute), "TYPE", "bfloat16 (default) or float32"},
-    {"format", OPTION_TEXT, AT(format), "NAME", "adapter, merged or gguf; or a weight type"},
-    {"template", OPTION_TEXT, AT(template_text), "FILE", "chat template (default: the model's)"},
-    {"method", OPTION_TEXT, AT(method), "NAME", "sft, grpo or eval (default: by the keys)"},
-    {"base", OPTION_TEXT, AT(base), "BASE", "export: the base model; bench: bf16, fp32 or nf4"},
-    {"dtype", OPTION_TEXT, AT(dtype), "TYPE",
+    {"input", OPTION_TEXT, ARG_AT(input), "FILE", "JSON lines in (default: standard input)"},
+    {"output", OPTION_TEXT, ARG_AT(output), "PATH", "where the result goes (default: standard output)"},
+    {"compute", OPTION_TEXT, ARG_AT(compute), "TYPE", "bfloat16 (default) or float32"},
+    {"format", OPTION_TEXT, ARG_AT(format), "NAME", "adapter, merged or gguf; or a weight type"},
+    {"template", OPTION_TEXT, ARG_AT(template_text), "FILE", "chat template (default: the model's)"},
+    {"method", OPTION_TEXT, ARG_AT(method), "NAME", "sft, grpo or eval (default: by the keys)"},
+    {"base", OPTION_TEXT, ARG_AT(base), "BASE", "export: the base model; bench: bf16, fp32 or nf4"},
+    {"dtype", OPTION_TEXT, ARG_AT(dtype), "TYPE",
      "float32, float16 or bfloat16 weights (default: the base's)"},
-    {"batch", OPTION_TEXT, AT(batch), "N[,N]", "batch sizes"},
-    {"limit", OPTION_INT, AT(limit), "N", "only the first N rows"},
-    {"threads", OPTION_INT, AT(threads), "N", "threads (default: all cores)"},
-    {"context", OPTION_INT, AT(context), "N", "longest row in tokens (default: the model's, "
+    {"batch", OPTION_TEXT, ARG_AT(batch), "N[,N]", "batch sizes"},
+    {"limit", OPTION_INT, ARG_AT(limit), "N", "only the first N rows"},
+    {"threads", OPTION_INT, ARG_AT(threads), "N", "threads (default: all cores)"},
+    {"context", OPTION_INT, ARG_AT(context), "N", "longest row in tokens (default: the model's, "
                                               "at most 8192)"},
-    {"tokens", OPTION_INT, AT(tokens), "N", "tokens of one forward (default 2048)"},
-    {"prompt", OPTION_INT, AT(prompt), "N", "tokens of a prompt"},
-    {"generate", OPTION_INT, AT(generate), "N", "tokens to decode"},
-    {"prompts", OPTION_INT, AT(prompts), "N", "prompts of a round"},
-    {"generations", OPTION_INT, AT(generations), "N", "completions per prompt"},
-    {"completion", OPTION_INT, AT(completion), "N", "tokens of a completion"},
-    {"steps", OPTION_INT, AT(steps), "N", "steps"},
-    {"seq", OPTION_INT, AT(seq), "N", "tokens of a row"},
-    {"json", OPTION_FLAG, AT(json), NULL, "print JSON"},
-    {"print", OPTION_FLAG, AT(print), NULL, "print the resolved recipe"},
-    {"no-specials", OPTION_FLAG, AT(no_specials), NULL, "add no BOS or EOS"},
-    {"skip-specials", OPTION_FLAG, AT(skip_specials), NULL, "leave special tokens out of texts"},
-    {"checkpointing", OPTION_FLAG, AT(checkpointing), NULL, "recompute blocks in the backward"},
+    {"tokens", OPTION_INT, ARG_AT(tokens), "N", "tokens of one forward (default 2048)"},
+    {"prompt", OPTION_INT, ARG_AT(prompt), "N", "tokens of a prompt"},
+    {"generate", OPTION_INT, ARG_AT(generate), "N", "tokens to decode"},
+    {"prompts", OPTION_INT, ARG_AT(prompts), "N", "prompts of a round"},
+    {"generations", OPTION_INT, ARG_AT(generations), "N", "completions per prompt"},
+    {"completion", OPTION_INT, ARG_AT(completion), "N", "tokens of a completion"},
+    {"steps", OPTION_INT, ARG_AT(steps), "N", "steps"},
+    {"seq", OPTION_INT, ARG_AT(seq), "N", "tokens of a row"},
+    {"json", OPTION_FLAG, ARG_AT(json), NULL, "print JSON"},
+    {"print", OPTION_FLAG, ARG_AT(print), NULL, "print the resolved recipe"},
+    {"no-specials", OPTION_FLAG, ARG_AT(no_specials), NULL, "add no BOS or EOS"},
+    {"skip-specials", OPTION_FLAG, ARG_AT(skip_specials), NULL, "leave special tokens out of texts"},
+    {"checkpointing", OPTION_FLAG, ARG_AT(checkpointing), NULL, "recompute blocks in the backward"},
 };
 
 const size_t OPTION_COUNT = sizeof OPTIONS / sizeof *OPTIONS;
@@ -100,7 +100,7 @@ static const char *option_name_at(const void *ctx, size_t i)
             return OPTIONS[j].name;
         }
     }
-    return names->keys && i < RECIPE_FIELD_COUNT ? RECIPE_FIELDS[i].key : NULL;
+    return names->keys && i < schema_count() ? schema_field(i)->key : NULL;
 }
 
 static enum status fail_option(const struct command_args *args, const char *name)

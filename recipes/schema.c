@@ -26,8 +26,8 @@ static bool words_hold(const char *words, const char *word)
 
 const struct recipe_field *schema_find(const char *key)
 {
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count(); i++) {
+        const struct recipe_field *f = schema_field(i);
         if (strcmp(f->key, key) == 0 || words_hold(f->aliases, key)) {
             return f;
         }
@@ -67,18 +67,18 @@ const char *schema_default(const struct recipe_field *f, enum recipe_method meth
 bool recipe_given(const struct recipe *r, const char *key)
 {
     const struct recipe_field *f = schema_find(key);
-    return f && r->given && r->given[f - RECIPE_FIELDS];
+    return f && r->given && r->given[schema_index(f)];
 }
 
 enum recipe_method recipe_guess_method(const struct recipe *r)
 {
     enum recipe_method trains = RECIPE_SFT;
     bool evaluates = false;
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        if (r->given[i] && RECIPE_FIELDS[i].methods == RECIPE_GRPO) {
+    for (size_t i = 0; i < schema_count(); i++) {
+        if (r->given[i] && schema_field(i)->methods == RECIPE_GRPO) {
             trains = RECIPE_GRPO;
         }
-        evaluates |= r->given[i] && strcmp(RECIPE_FIELDS[i].group, "evaluation") == 0;
+        evaluates |= r->given[i] && strcmp(schema_field(i)->group, "evaluation") == 0;
     }
     return evaluates && !recipe_given(r, "output_dir") ? RECIPE_EVAL : trains;
 }
@@ -126,11 +126,11 @@ static void name_table_fill(struct name_table *t)
 {
     t->used = 0;
     t->count = 0;
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        name_add(t, RECIPE_FIELDS[i].key, strlen(RECIPE_FIELDS[i].key));
+    for (size_t i = 0; i < schema_count(); i++) {
+        name_add(t, schema_field(i)->key, strlen(schema_field(i)->key));
     }
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        for (const char *p = RECIPE_FIELDS[i].aliases; p && *p;) {
+    for (size_t i = 0; i < schema_count(); i++) {
+        for (const char *p = schema_field(i)->aliases; p && *p;) {
             const size_t n = strcspn(p, " ");
             name_add(t, p, n);
             p += n + strspn(p + n, " ");
@@ -169,14 +169,14 @@ static enum status fail_unknown(const char *key, const char *place)
 struct source {
     struct recipe *recipe;
     const struct yaml_tree *tree;
-    uint8_t *seen; /* [RECIPE_FIELD_COUNT] */
+    uint8_t *seen; /* [schema_count()] */
 };
 
 static enum status set_field(struct source *s, const struct recipe_field *f, const char *key,
                              const struct yaml_node *key_node, const struct yaml_node *value)
 {
     char place[PLACE_CAP];
-    const size_t i = (size_t)(f - RECIPE_FIELDS);
+    const size_t i = schema_index(f);
     yaml_place(s->tree, key_node, place, sizeof place);
     if (!schema_applies(f, s->recipe->method)) {
         return FAIL(RECIPE, "%s: key '%s' belongs to %s, not to %s", place, key,
@@ -252,7 +252,7 @@ static enum status set_foreign(struct source *s, const struct recipe_foreign *k,
     }
     yaml_place(s->tree, key_node, place, sizeof place);
     if (k->action == FOREIGN_REFUSE) {
-        return FAIL(RECIPE, "%s: key '%s' is not supported yet; %s", place, key, k->why);
+        return FAIL(RECIPE, "%s: key '%s' is not supported; %s", place, key, k->why);
     }
     if (k->action == FOREIGN_NOTE) {
         return schema_note(s->recipe, "%s: key '%s' has no effect: %s", place, key, k->why);
@@ -288,7 +288,7 @@ static enum status apply_tree(struct recipe *r, const struct yaml_tree *tree)
         return yaml_is_null(root) ? STATUS_OK
                                   : FAIL(RECIPE, "%s: a recipe is lines of 'key: value'", place);
     }
-    struct source s = {r, tree, calloc(RECIPE_FIELD_COUNT, 1)};
+    struct source s = {r, tree, calloc(schema_count(), 1)};
     enum status status = s.seen ? STATUS_OK : FAIL(MEMORY, "recipe: out of memory");
     for (int64_t i = root->first; status == STATUS_OK && i >= 0;) {
         const struct yaml_node *key = yaml_at(tree, i);
@@ -331,7 +331,7 @@ enum status recipe_override(struct recipe *r, const char *argument)
     memcpy(key, argument, length);
     key[length] = '\0';
     struct yaml_tree tree;
-    struct source s = {r, &tree, calloc(RECIPE_FIELD_COUNT, 1)};
+    struct source s = {r, &tree, calloc(schema_count(), 1)};
     enum status status = s.seen ? read_value(&tree, schema_find(key), equals + 1)
                                 : FAIL(MEMORY, "recipe: out of memory");
     if (status == STATUS_OK) {
@@ -347,14 +347,16 @@ enum status recipe_override(struct recipe *r, const char *argument)
 
 static enum status set_defaults(struct recipe *r, bool old)
 {
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count(); i++) {
+        const struct recipe_field *f = schema_field(i);
         TRY(schema_set_text(r, f, schema_default(f, r->method)));
     }
-    for (size_t i = 0; old && i < RECIPE_OLD_DEFAULT_COUNT; i++) {
-        const struct recipe_field *f = schema_find(RECIPE_OLD_DEFAULTS[i].key);
-        if (schema_applies(f, r->method) && !(f->def_grpo && r->method == RECIPE_SFT)) {
-            TRY(schema_set_text(r, f, RECIPE_OLD_DEFAULTS[i].value));
+    for (size_t i = 0; i < RECIPE_DEFAULT_COUNT; i++) {
+        const struct recipe_default *d = &RECIPE_DEFAULTS[i];
+        const bool here = (old || !d->old) && (d->methods == 0 || d->methods & (unsigned)r->method);
+        const struct recipe_field *f = schema_find(d->key);
+        if (here && schema_applies(f, r->method)) {
+            TRY(schema_set_text(r, f, d->value));
         }
     }
     return STATUS_OK;
@@ -386,7 +388,7 @@ static enum status open_from_tree(struct recipe *r, enum recipe_method method,
                                   char *const *overrides)
 {
     *r = (struct recipe){.method = method};
-    r->given = calloc(RECIPE_FIELD_COUNT, 1);
+    r->given = calloc(schema_count(), 1);
     if (!r->given) {
         return FAIL(MEMORY, "recipe: out of memory");
     }
@@ -426,8 +428,8 @@ enum status recipe_open_text(struct recipe *r, enum recipe_method method, const 
 
 void recipe_close(struct recipe *r)
 {
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        schema_clear(r, &RECIPE_FIELDS[i]);
+    for (size_t i = 0; i < schema_count(); i++) {
+        schema_clear(r, schema_field(i));
     }
     for (int64_t i = 0; i < r->notes.count; i++) {
         free(r->notes.items[i]);

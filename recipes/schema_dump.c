@@ -24,8 +24,8 @@ enum status recipe_dump(const struct recipe *r, char **text)
         return FAIL(MEMORY, "recipe: out of memory");
     }
     const char *group = "";
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count(); i++) {
+        const struct recipe_field *f = schema_field(i);
         if (!schema_applies(f, r->method)) {
             continue;
         }
@@ -70,8 +70,8 @@ enum status recipe_diff(const struct recipe *a, const struct recipe *b, char **t
     }
     enum status status = STATUS_OK;
     bool any = false;
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT && status == STATUS_OK; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count() && status == STATUS_OK; i++) {
+        const struct recipe_field *f = schema_field(i);
         char *left = NULL;
         char *right = NULL;
         if (!decides(a, f) && !decides(b, f)) {
@@ -105,10 +105,10 @@ enum status recipe_hash(const struct recipe *r, char out[65])
     EVP_MD_CTX *md = EVP_MD_CTX_new();
     bool good = md && EVP_DigestInit_ex(md, EVP_sha256(), NULL) == 1;
     enum status status = STATUS_OK;
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < schema_count() && status == STATUS_OK; i++) {
         char *text = NULL;
-        if (decides(r, &RECIPE_FIELDS[i])) {
-            status = field_text(r, &RECIPE_FIELDS[i], &text);
+        if (decides(r, schema_field(i))) {
+            status = field_text(r, schema_field(i), &text);
             good = good && status == STATUS_OK && EVP_DigestUpdate(md, text, strlen(text) + 1) == 1;
             free(text);
         }
@@ -153,8 +153,8 @@ enum status recipe_reference(unsigned methods, char **text)
         return FAIL(MEMORY, "recipe: out of memory");
     }
     const char *group = "";
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count(); i++) {
+        const struct recipe_field *f = schema_field(i);
         char allowed[512];
         if (!listed(f, methods)) {
             continue;

@@ -140,14 +140,3 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
 };
 
 const size_t RECIPE_FOREIGN_COUNT = sizeof RECIPE_FOREIGN / sizeof *RECIPE_FOREIGN;
-
-const struct recipe_old_default RECIPE_OLD_DEFAULTS[] = {
-    {"loss_type", "bnpo"},
-    {"beta", "0.04"},
-    {"max_completion_length", "256"},
-    {"max_prompt_length", "512"},
-    {"use_bias_correction_kl", "false"},
-};
-
-const size_t RECIPE_OLD_DEFAULT_COUNT =
-    sizeof RECIPE_OLD_DEFAULTS / sizeof *RECIPE_OLD_DEFAULTS;

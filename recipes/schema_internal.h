@@ -4,6 +4,9 @@
 #include "recipes/schema.h"
 #include "recipes/yaml.h"
 
+#define AT(member) offsetof(struct recipe, member)
+#define MANY 1e15 /* upper end of counts that have no natural one */
+
 enum field_type {
     FIELD_BOOL,
     FIELD_INT,
@@ -27,10 +30,19 @@ enum field_flags {
 
 struct recipe_choice {
     const char *name;  /* first row of a value: the name it is saved by */
-    int value;         /* CHOICE_REFUSED: known elsewhere, not here yet */
+    int value;
     unsigned methods;  /* 0: all */
 };
-enum { CHOICE_REFUSED = -1000 };
+
+/* A value that other programs know and Graft does not: refused with the reason. */
+struct recipe_refused {
+    const char *key;
+    const char *value; /* ends with '*': prefix */
+    const char *why;   /* what to use instead */
+};
+
+extern const struct recipe_refused RECIPE_REFUSED[];
+extern const size_t RECIPE_REFUSED_COUNT;
 
 struct recipe_field {
     const char *key;
@@ -48,8 +60,28 @@ struct recipe_field {
     const char *doc;
 };
 
-extern const struct recipe_field RECIPE_FIELDS[];
-extern const size_t RECIPE_FIELD_COUNT;
+/* Rows of one subject, a file each (schema_rows_*.c). A new key is a member of struct recipe and a
+ * row in the file of its subject. */
+struct recipe_rows {
+    const struct recipe_field *rows;
+    size_t count;
+};
+
+extern const struct recipe_rows SCHEMA_MODEL;
+extern const struct recipe_rows SCHEMA_DATA;
+extern const struct recipe_rows SCHEMA_OPTIM;
+extern const struct recipe_rows SCHEMA_RUN;
+extern const struct recipe_rows SCHEMA_SFT;
+extern const struct recipe_rows SCHEMA_RL;
+extern const struct recipe_rows SCHEMA_REWARDS;
+extern const struct recipe_rows SCHEMA_EVAL;
+
+/* All rows as one list: their number, row i, and where a row stands in it. */
+size_t schema_count(void);
+/* Row i of the list, NULL beyond its end. */
+const struct recipe_field *schema_field(size_t i);
+/* Position of a row in the list. */
+size_t schema_index(const struct recipe_field *f);
 
 /* Keys of other programs. */
 enum foreign_action {
@@ -71,13 +103,15 @@ struct recipe_foreign {
 extern const struct recipe_foreign RECIPE_FOREIGN[];
 extern const size_t RECIPE_FOREIGN_COUNT;
 
-/* Defaults of TRL 0.18 that differ, for compat: trl-0.18. */
-struct recipe_old_default {
+/* Defaults that differ from a row's under some methods or under compat: trl-0.18; a later row wins. */
+struct recipe_default {
     const char *key;
+    unsigned methods; /* bits of enum recipe_method; 0: all the key applies to */
+    bool old;         /* under compat: trl-0.18 only */
     const char *value;
 };
-extern const struct recipe_old_default RECIPE_OLD_DEFAULTS[];
-extern const size_t RECIPE_OLD_DEFAULT_COUNT;
+extern const struct recipe_default RECIPE_DEFAULTS[];
+extern const size_t RECIPE_DEFAULT_COUNT;
 
 /* Row of a key or alias; NULL: none. */
 const struct recipe_field *schema_find(const char *key);

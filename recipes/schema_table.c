@@ -1,378 +1,55 @@
 /*
- * The schema: one row per key. Names and defaults are those of TRL 1.16 / Transformers 5.23 (spec
- * training.md 1.2, 3, 5), Open-R1 (spec open-r1.md 1.2) and PEFT; older names are aliases. A new
- * key is a member of struct recipe and a row here.
+ * The schema: one row per key, in a file per subject (schema_rows_*.c). Names and defaults are those
+ * of TRL 1.16 / Transformers 5.23 (spec training.md 1.2, 3, 5), Open-R1 (spec open-r1.md 1.2) and
+ * PEFT; older names are aliases.
  */
-#include "adapters/adapter.h"
 #include "recipes/schema_internal.h"
-#include "rl/advantage.h"
-#include "rl/objective.h"
-#include "trainer/optim/optim.h"
 
-#define AT(member) offsetof(struct recipe, member)
-#define MANY 1e15 /* upper end of counts that have no natural one */
-
-static const struct recipe_choice DTYPES[] = {
-    {"auto", 0, 0}, {"bfloat16", 1, 0}, {"float16", 2, 0}, {"float32", 3, 0}, {NULL, 0, 0}};
-static const struct recipe_choice QUANTIZE[] = {{"none", QUANTIZE_NONE, 0},
-                                                {"nf4", QUANTIZE_NF4, 0},
-                                                {"fp4", CHOICE_REFUSED, 0},
-                                                {"int8", CHOICE_REFUSED, 0},
-                                                {NULL, 0, 0}};
-static const struct recipe_choice INITS[] = {
-    {"true", ADAPTER_INIT_DEFAULT, 0}, {"gaussian", ADAPTER_INIT_GAUSSIAN, 0},
-    {"false", ADAPTER_INIT_RANDOM_B, 0}, {"default", ADAPTER_INIT_DEFAULT, 0},
-    {"pissa", CHOICE_REFUSED, 0}, {"olora", CHOICE_REFUSED, 0}, {"loftq", CHOICE_REFUSED, 0},
-    {"eva", CHOICE_REFUSED, 0}, {"corda", CHOICE_REFUSED, 0}, {"orthogonal", CHOICE_REFUSED, 0},
-    {"lora_ga", CHOICE_REFUSED, 0}, {"mica", CHOICE_REFUSED, 0}, {NULL, 0, 0}};
-static const struct recipe_choice SCHEDULES[] = {
-    {"linear", SCHEDULE_LINEAR, 0}, {"cosine", SCHEDULE_COSINE, 0},
-    {"constant", SCHEDULE_CONSTANT, 0},
-    {"constant_with_warmup", SCHEDULE_CONSTANT_WITH_WARMUP, 0},
-    {"cosine_with_min_lr", SCHEDULE_COSINE_WITH_MIN_LR, 0},
-    {"cosine_with_restarts", CHOICE_REFUSED, 0}, {"polynomial", CHOICE_REFUSED, 0},
-    {"inverse_sqrt", CHOICE_REFUSED, 0}, {"warmup_stable_decay", CHOICE_REFUSED, 0},
-    {"cosine_warmup_with_min_lr", CHOICE_REFUSED, 0}, {"reduce_lr_on_plateau", CHOICE_REFUSED, 0},
-    {"greedy", CHOICE_REFUSED, 0}, {NULL, 0, 0}};
-static const struct recipe_choice OPTIMS[] = {
-    {"adamw_torch", OPTIM_ADAMW, 0}, {"adamw_torch_fused", OPTIM_ADAMW, 0},
-    {"adamw", OPTIM_ADAMW, 0}, {"adamw_hf", OPTIM_ADAMW, 0},
-    {"paged_adamw_32bit", OPTIM_ADAMW, 0}, {"paged_adamw", OPTIM_ADAMW, 0},
-    {"sgd", OPTIM_SGD, 0}, {"adamw_8bit", CHOICE_REFUSED, 0},
-    {"adamw_bnb_8bit", CHOICE_REFUSED, 0}, {"paged_adamw_8bit", CHOICE_REFUSED, 0},
-    {"adamw_torch_8bit", CHOICE_REFUSED, 0}, {"adamw_torch_4bit", CHOICE_REFUSED, 0},
-    {"adafactor", CHOICE_REFUSED, 0}, {"adagrad", CHOICE_REFUSED, 0},
-    {"rmsprop", CHOICE_REFUSED, 0}, {"lion_32bit", CHOICE_REFUSED, 0},
-    {"lion_8bit", CHOICE_REFUSED, 0}, {"galore_adamw", CHOICE_REFUSED, 0},
-    {"apollo_adamw", CHOICE_REFUSED, 0}, {"lomo", CHOICE_REFUSED, 0},
-    {"schedule_free_adamw", CHOICE_REFUSED, 0}, {"stable_adamw", CHOICE_REFUSED, 0},
-    {NULL, 0, 0}};
-static const struct recipe_choice STRATEGIES[] = {{"no", STRATEGY_NO, 0},
-                                                  {"steps", STRATEGY_STEPS, 0},
-                                                  {"epoch", STRATEGY_EPOCH, 0},
-                                                  {"best", CHOICE_REFUSED, 0},
-                                                  {NULL, 0, 0}};
-static const struct recipe_choice RESUMES[] = {
-    {"auto", RESUME_AUTO, 0}, {"never", RESUME_NEVER, 0}, {NULL, 0, 0}};
-static const struct recipe_choice COMPUTES[] = {
-    {"bfloat16", COMPUTE_BF16, 0}, {"float32", COMPUTE_F32, 0}, {"bf16", COMPUTE_BF16, 0},
-    {"fp32", COMPUTE_F32, 0}, {"float16", CHOICE_REFUSED, 0}, {NULL, 0, 0}};
-static const struct recipe_choice COMPATS[] = {{"trl-1.16", COMPAT_TRL_1_16, 0},
-                                               {"trl-0.18", COMPAT_TRL_0_18, 0},
-                                               {NULL, 0, 0}};
-static const struct recipe_choice TRUNCATIONS[] = {{"keep_start", TRUNCATION_KEEP_START, 0},
-                                                   {"keep_end", CHOICE_REFUSED, 0},
-                                                   {NULL, 0, 0}};
-static const struct recipe_choice TRISTATES[] = {
-    {"auto", TRISTATE_AUTO, 0}, {"true", TRISTATE_TRUE, 0}, {"false", TRISTATE_FALSE, 0},
-    {"null", TRISTATE_AUTO, 0}, {"none", TRISTATE_AUTO, 0}, {NULL, 0, 0}};
-static const struct recipe_choice LOSSES[] = {
-    {"nll", SFT_LOSS_NLL, RECIPE_SFT}, {"chunked_nll", SFT_LOSS_NLL, RECIPE_SFT},
-    {"dft", CHOICE_REFUSED, RECIPE_SFT}, {"dapo", LOSS_DAPO, RECIPE_GRPO},
-    {"grpo", LOSS_GRPO, RECIPE_GRPO}, {"bnpo", LOSS_BNPO, RECIPE_GRPO},
-    {"dr_grpo", LOSS_DR_GRPO, RECIPE_GRPO}, {"cispo", CHOICE_REFUSED, RECIPE_GRPO},
-    {"sapo", CHOICE_REFUSED, RECIPE_GRPO}, {"vespo", CHOICE_REFUSED, RECIPE_GRPO},
-    {"luspo", CHOICE_REFUSED, RECIPE_GRPO}, {NULL, 0, 0}};
-static const struct recipe_choice LEVELS[] = {
-    {"token", RATIO_TOKEN, 0}, {"sequence", RATIO_SEQUENCE, 0}, {NULL, 0, 0}};
-static const struct recipe_choice SCALES[] = {
-    {"group", SCALE_GROUP, 0}, {"batch", SCALE_BATCH, 0}, {"none", SCALE_NONE, 0},
-    {"true", SCALE_GROUP, 0}, {"false", SCALE_NONE, 0}, {NULL, 0, 0}};
-static const struct recipe_choice AGGREGATIONS[] = {
-    {"sum_then_normalize", SUM_THEN_NORMALIZE, 0},
-    {"normalize_then_sum", NORMALIZE_THEN_SUM, 0},
-    {NULL, 0, 0}};
-
-const struct recipe_field RECIPE_FIELDS[] = {
-    /* model */
-    {"model_name_or_path", "model", FIELD_STRING, 0, AT(model_name_or_path), "null", NULL, 0, 0,
-     NULL, 0, "model", "GGUF file, or folder with config.json and safetensors"},
-    {"init_from_config", NULL, FIELD_STRING, 0, AT(init_from_config), "null", NULL, 0, 0, NULL, 0,
-     "model", "train a new random model of this config.json instead"},
-    {"tokenizer_name_or_path", "tokenizer_name tokenizer", FIELD_STRING, 0,
-     AT(tokenizer_name_or_path), "null", NULL, 0, 0, NULL, 0, "model",
-     "folder, tokenizer.json or GGUF; null: the model's own"},
-    {"chat_template", "chat_template_path", FIELD_STRING, 0, AT(chat_template), "null", NULL, 0, 0,
-     NULL, 0, "model", "Jinja text or a .jinja file; null: the model's own"},
-    {"eos_token", NULL, FIELD_STRING, 0, AT(eos_token), "null", NULL, 0, 0, NULL, 0, "model",
-     "token that ends a turn; null: the tokenizer's"},
-    {"max_model_length", "vllm_max_model_length vllm_max_model_len", FIELD_INT, FIELD_FREE,
-     AT(max_model_length), "0", NULL, 0, 1 << 24, NULL, 0, "model",
-     "longest sequence in tokens; 0: the model's own, at most 8192"},
-    {"dtype", "torch_dtype", FIELD_CHOICE, FIELD_FREE, AT(dtype), "auto", NULL, 0, 0, DTYPES, 0,
-     "model", "accepted; weights keep the type of the file, see compute"},
-    {"quantize", "bnb_4bit_type", FIELD_CHOICE, 0, AT(quantize), "none", NULL, 0, 0, QUANTIZE, 0,
-     "model", "quantize the frozen linear weights of a folder at load"},
-
-    /* adapter */
-    {"use_peft", NULL, FIELD_BOOL, 0, AT(use_peft), "false", NULL, 0, 0, NULL, 0, "adapter",
-     "train a LoRA adapter on the frozen base; false: train every weight"},
-    {"adapter_name_or_path", NULL, FIELD_STRING, 0, AT(adapter_name_or_path), "null", NULL, 0, 0,
-     NULL, 0, "adapter", "start from this PEFT folder"},
-    {"lora_r", "r rank lora_rank", FIELD_INT, 0, AT(lora_r), "16", NULL, 1, 65536, NULL, 0,
-     "adapter", "rank"},
-    {"lora_alpha", NULL, FIELD_FLOAT, FIELD_OPEN_LOW, AT(lora_alpha), "32", NULL, 0, 1e9, NULL, 0,
-     "adapter", "the update is scaled by alpha / r"},
-    {"lora_dropout", NULL, FIELD_FLOAT, FIELD_OPEN_HIGH, AT(lora_dropout), "0", NULL, 0, 1, NULL,
-     0, "adapter", "dropout on the adapter's input (TRL: 0.05)"},
-    {"lora_target_modules", "target_modules", FIELD_STRINGS, 0, AT(lora_target_modules), "null",
-     NULL, 0, 0, NULL, 0, "adapter",
-     "module names; one word may be all-linear or a regex; null: the family's default"},
-    {"lora_exclude_modules", "exclude_modules", FIELD_STRINGS, 0, AT(lora_exclude_modules), "null",
-     NULL, 0, 0, NULL, 0, "adapter", "module names left out"},
-    {"layers_to_transform", NULL, FIELD_INTS, 0, AT(layers_to_transform), "null", NULL, 0, 65535,
-     NULL, 0, "adapter", "layer numbers that get an adapter; null: all"},
-    {"layers_pattern", NULL, FIELD_STRING, 0, AT(layers_pattern), "null", NULL, 0, 0, NULL, 0,
-     "adapter", "name before the layer number, with layers_to_transform"},
-    {"rank_pattern", NULL, FIELD_DICT, 0, AT(rank_pattern), "null", NULL, 0, 0, NULL, 0, "adapter",
-     "module pattern: rank"},
-    {"alpha_pattern", NULL, FIELD_DICT, 0, AT(alpha_pattern), "null", NULL, 0, 0, NULL, 0,
-     "adapter", "module pattern: alpha"},
-    {"init_lora_weights", NULL, FIELD_CHOICE, 0, AT(init_lora_weights), "true", NULL, 0, 0, INITS,
-     0, "adapter", "initial values"},
-    {"use_rslora", NULL, FIELD_BOOL, 0, AT(use_rslora), "false", NULL, 0, 0, NULL, 0, "adapter",
-     "scale by alpha / sqrt(r)"},
-
-    /* data */
-    {"dataset_name", "dataset", FIELD_STRING, 0, AT(dataset_name), "null", NULL, 0, 0, NULL, 0,
-     "data", "JSONL or JSON file, folder, or the procedural set 'sums'"},
-    {"dataset_config", "dataset_config_name", FIELD_STRING, 0, AT(dataset_config), "null", NULL, 0,
-     0, NULL, 0, "data", "subfolder of the dataset"},
-    {"dataset_train_split", "dataset_split", FIELD_STRING, 0, AT(dataset_train_split), "train",
-     NULL, 0, 0, NULL, 0, "data", "split to train on; train[:100] takes rows"},
-    {"dataset_test_split", "eval_dataset_split", FIELD_STRING, FIELD_FREE, AT(dataset_test_split),
-     "test", NULL, 0, 0, NULL, 0, "data", "split to evaluate on"},
-    {"dataset_prompt_column", "prompt_column", FIELD_STRING, 0, AT(dataset_prompt_column), "prompt",
-     NULL, 0, 0, NULL, 0, "data", "column of the question"},
-    {"dataset_solution_column", NULL, FIELD_STRING, 0, AT(dataset_solution_column), "solution",
-     NULL, 0, 0, NULL, 0, "data", "column of the gold answer, given to rewards as solution"},
-    {"dataset_text_field", NULL, FIELD_STRING, 0, AT(dataset_text_field), "text", NULL, 0, 0, NULL,
-     RECIPE_SFT, "data", "column of plain text rows"},
-    {"system_prompt", NULL, FIELD_STRING, 0, AT(system_prompt), "null", NULL, 0, 0, NULL, 0, "data",
-     "system message before the question"},
-    {"prompt_template", NULL, FIELD_STRING, 0, AT(prompt_template), "null", NULL, 0, 0, NULL, 0,
-     "data", "text around the question, {prompt} stands for it; null: the question alone"},
-    {"chat_template_kwargs", NULL, FIELD_DICT, 0, AT(chat_template_kwargs), "null", NULL, 0, 0,
-     NULL, 0, "data", "variables of the chat template (enable_thinking: false)"},
-    {"max_prompt_length", NULL, FIELD_INT, FIELD_NULLABLE, AT(max_prompt_length), "null", NULL, 1,
-     1 << 24, NULL, RECIPE_GRPO, "data", "longer prompts keep their last tokens; null: never cut"},
-    {"shuffle_dataset", NULL, FIELD_BOOL, 0, AT(shuffle_dataset), "false", "true", 0, 0, NULL, 0,
-     "data", "shuffle rows (sft: before and after packing; grpo: a new order each epoch)"},
-    {"data_seed", NULL, FIELD_INT, FIELD_NULLABLE, AT(data_seed), "null", NULL, 0, 4294967295.0,
-     NULL, 0, "data", "seed of the data order; null: seed"},
-    {"data_digits", NULL, FIELD_INT, 0, AT(data_digits), "0", NULL, 0, 9, NULL, 0, "data",
-     "sums: most digits of a number, sets data_max; 0: by data_min and data_max"},
-    {"data_min", NULL, FIELD_INT, 0, AT(data_min), "0", NULL, -1e9, 1e9, NULL, 0, "data",
-     "sums: smallest number"},
-    {"data_max", NULL, FIELD_INT, 0, AT(data_max), "9", NULL, -1e9, 1e9, NULL, 0, "data",
-     "sums: largest number"},
-    {"data_terms", NULL, FIELD_INT, 0, AT(data_terms), "2", NULL, 2, 8, NULL, 0, "data",
-     "sums: numbers in a sum"},
-    {"data_template", NULL, FIELD_STRING, 0, AT(data_template), "What is {a} + {b}?", NULL, 0, 0,
-     NULL, 0, "data", "sums: the question; {a}, {b}, {c} ... are the numbers"},
-    {"data_completion", NULL, FIELD_STRING, 0, AT(data_completion), "{answer}", NULL, 0, 0, NULL,
-     RECIPE_SFT, "data", "sums: the answer's text; {answer} is the sum"},
-    {"data_count", NULL, FIELD_INT, 0, AT(data_count), "0", NULL, 0, MANY, NULL, 0, "data",
-     "sums: problems, the held out included; 0: every one"},
-    {"data_holdout", NULL, FIELD_INT, 0, AT(data_holdout), "200", NULL, 0, MANY, NULL, 0, "data",
-     "sums: problems kept for the test split, never trained on"},
-    {"data_split_seed", NULL, FIELD_INT, 0, AT(data_split_seed), "0", NULL, 0, 4294967295.0, NULL,
-     0, "data", "sums: which problems are held out"},
-
-    /* optimizer */
-    {"learning_rate", "lr", FIELD_FLOAT, 0, AT(learning_rate), "2e-5", "1e-6", 0, 1e3, NULL, 0,
-     "optimizer", "peak learning rate"},
-    {"lr_scheduler_type", NULL, FIELD_CHOICE, 0, AT(lr_scheduler_type), "linear", NULL, 0, 0,
-     SCHEDULES, 0, "optimizer", "schedule of the learning rate"},
-    {"lr_scheduler_kwargs", NULL, FIELD_DICT, 0, AT(lr_scheduler_kwargs), "null", NULL, 0, 0, NULL,
-     0, "optimizer", "cosine_with_min_lr: {min_lr_rate: 0.1} or {min_lr: 1e-7}"},
-    {"warmup_steps", NULL, FIELD_FLOAT, 0, AT(warmup_steps), "0", NULL, 0, MANY, NULL, 0,
-     "optimizer", "steps from 0 to the peak; below 1: share of all steps (warmup_ratio)"},
-    {"optim", NULL, FIELD_CHOICE, 0, AT(optim), "adamw_torch", NULL, 0, 0, OPTIMS, 0, "optimizer",
-     "optimizer"},
-    {"adam_beta1", NULL, FIELD_FLOAT, FIELD_OPEN_HIGH, AT(adam_beta1), "0.9", NULL, 0, 1, NULL, 0,
-     "optimizer", "decay of the first moment"},
-    {"adam_beta2", NULL, FIELD_FLOAT, FIELD_OPEN_HIGH, AT(adam_beta2), "0.999", NULL, 0, 1, NULL, 0,
-     "optimizer", "decay of the second moment"},
-    {"adam_epsilon", NULL, FIELD_FLOAT, 0, AT(adam_epsilon), "1e-8", NULL, 0, 1, NULL, 0,
-     "optimizer", "added to the root of the second moment"},
-    {"weight_decay", NULL, FIELD_FLOAT, 0, AT(weight_decay), "0", NULL, 0, 1e3, NULL, 0,
-     "optimizer", "decoupled weight decay; not on norms and biases"},
-    {"max_grad_norm", NULL, FIELD_FLOAT, 0, AT(max_grad_norm), "1", NULL, 0, 1e9, NULL, 0,
-     "optimizer", "clip the gradient's norm; 0: no clipping"},
-    {"num_train_epochs", "num_epochs", FIELD_FLOAT, FIELD_OPEN_LOW, AT(num_train_epochs), "3", NULL,
-     0, 1e9, NULL, 0, "optimizer", "passes over the data, unless max_steps is given"},
-    {"max_steps", NULL, FIELD_INT, 0, AT(max_steps), "-1", NULL, -1, MANY, NULL, 0, "optimizer",
-     "optimizer steps; -1: by num_train_epochs"},
-    {"per_device_train_batch_size", "train_batch_size", FIELD_INT, 0,
-     AT(per_device_train_batch_size), "8", NULL, 1, 1 << 20, NULL, 0, "optimizer",
-     "rows (grpo: completions) per rank of world_size and accumulation step"},
-    {"gradient_accumulation_steps", NULL, FIELD_INT, 0, AT(gradient_accumulation_steps), "1", NULL,
-     1, 1 << 20, NULL, 0, "optimizer", "batches per optimizer step"},
-    {"gradient_checkpointing", "activation_checkpointing", FIELD_BOOL, FIELD_FREE,
-     AT(gradient_checkpointing), "true", NULL, 0, 0, NULL, 0, "optimizer",
-     "recompute blocks in the backward: less memory, the same bits, slower"},
-
-    /* run */
-    {"output_dir", NULL, FIELD_STRING, FIELD_FREE, AT(output_dir), "null", NULL, 0, 0, NULL, 0,
-     "run", "folder for checkpoints, logs and the result"},
-    {"seed", NULL, FIELD_INT, 0, AT(seed), "42", NULL, 0, 4294967295.0, NULL, 0, "run",
-     "seed of every random number"},
-    {"resume", NULL, FIELD_CHOICE, FIELD_FREE, AT(resume), "auto", NULL, 0, 0, RESUMES, 0, "run",
-     "auto: go on from the newest checkpoint of output_dir"},
-    {"logging_steps", NULL, FIELD_FLOAT, FIELD_FREE | FIELD_OPEN_LOW, AT(logging_steps), "10", NULL,
-     0, MANY, NULL, 0, "run", "steps between log lines; below 1: share of all steps"},
-    {"logging_first_step", NULL, FIELD_BOOL, FIELD_FREE, AT(logging_first_step), "false", NULL, 0,
-     0, NULL, 0, "run", "log step 1 too"},
-    {"save_strategy", NULL, FIELD_CHOICE, FIELD_FREE, AT(save_strategy), "steps", NULL, 0, 0,
-     STRATEGIES, 0, "run", "when to save checkpoints; no: only the end"},
-    {"save_steps", NULL, FIELD_FLOAT, FIELD_FREE | FIELD_OPEN_LOW, AT(save_steps), "500", NULL, 0,
-     MANY, NULL, 0, "run", "steps between checkpoints; below 1: share of all steps"},
-    {"save_total_limit", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE, AT(save_total_limit), "null",
-     NULL, 0, MANY, NULL, 0, "run", "checkpoints kept; null or 0: all"},
-    {"eval_strategy", "evaluation_strategy", FIELD_CHOICE, FIELD_FREE, AT(eval_strategy), "no",
-     NULL, 0, 0, STRATEGIES, 0, "run", "when to evaluate while training"},
-    {"eval_steps", NULL, FIELD_FLOAT, FIELD_NULLABLE | FIELD_FREE | FIELD_OPEN_LOW, AT(eval_steps),
-     "null", NULL, 0, MANY, NULL, 0, "run", "steps between evaluations; null: logging_steps"},
-    {"eval_on_start", NULL, FIELD_BOOL, FIELD_FREE, AT(eval_on_start), "false", NULL, 0, 0, NULL, 0,
-     "run", "evaluate before the first step"},
-    {"per_device_eval_batch_size", "eval_batch_size", FIELD_INT, FIELD_FREE,
-     AT(per_device_eval_batch_size), "8", NULL, 1, 1 << 20, NULL, 0, "run",
-     "rows per evaluation batch"},
-    {"log_completions", NULL, FIELD_BOOL, FIELD_FREE, AT(log_completions), "false", NULL, 0, 0,
-     NULL, RECIPE_GRPO, "run", "write completions.jsonl"},
-    {"num_completions_to_print", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE,
-     AT(num_completions_to_print), "null", NULL, 0, MANY, NULL, RECIPE_GRPO, "run",
-     "completions a logged step writes; null: all"},
-    {"env", NULL, FIELD_DICT, FIELD_FREE, AT(env), "null", NULL, 0, 0, NULL, 0, "run",
-     "environment variables to set"},
-
-    /* Graft's own */
-    {"compute", NULL, FIELD_CHOICE, 0, AT(compute), "bfloat16", NULL, 0, 0, COMPUTES, 0, "graft",
-     "products in bfloat16 with float32 sums, or everything in float32"},
-    {"shards", NULL, FIELD_INT, 0, AT(shards), "8", NULL, 1, 64, NULL, 0, "graft",
-     "a power of two; the run ends in the same bits on up to this many ranks"},
-    {"k_slices", NULL, FIELD_INT, 0, AT(k_slices), "1", NULL, 1, 64, NULL, 0, "graft",
-     "a power of two; slices in which products are summed"},
-    {"world_size", NULL, FIELD_INT, 0, AT(world_size), "0", NULL, 0, 1 << 16, NULL, 0, "graft",
-     "virtual ranks of the batch arithmetic; 0: the ranks at first start"},
-    {"threads", NULL, FIELD_INT, FIELD_FREE, AT(threads), "0", NULL, 0, 4096, NULL, 0, "graft",
-     "threads per rank; 0: all cores this rank may use"},
-    {"memory", NULL, FIELD_SIZE, FIELD_FREE, AT(memory), "0", NULL, 0, 0, NULL, 0, "graft",
-     "memory a rank may plan with (8GiB); 0: what the machine has"},
-    {"base_cache", NULL, FIELD_STRING, FIELD_FREE, AT(base_cache), "null", NULL, 0, 0, NULL, 0,
-     "graft", "folder for derived weights; null: none are kept"},
-    {"micro_batch_tokens", NULL, FIELD_INT, 0, AT(micro_batch_tokens), "2048", NULL, 1, 1 << 24,
-     NULL, 0, "graft", "tokens of one forward and backward; a grpo group beyond it is split"},
-    {"max_nonfinite_steps", NULL, FIELD_INT, FIELD_FREE, AT(max_nonfinite_steps), "3", NULL, 0,
-     MANY, NULL, 0, "graft", "steps with non-finite gradients that are skipped before giving up"},
-    {"rollout_rows", NULL, FIELD_INT, FIELD_FREE, AT(rollout_rows), "64", NULL, 1, 1 << 16, NULL, 0,
-     "graft", "sequences decoded at once"},
-    {"rollout_pages", NULL, FIELD_INT, FIELD_FREE, AT(rollout_pages), "0", NULL, 0, MANY, NULL, 0,
-     "graft", "pages of 64 positions in the K/V cache; 0: enough for rollout_rows"},
-    {"compat", NULL, FIELD_CHOICE, FIELD_FREE, AT(compat), "trl-1.16", NULL, 0, 0, COMPATS, 0,
-     "graft", "whose defaults the keys that are left out take"},
-
-    /* sft */
-    {"max_length", "max_seq_length max_seq_len", FIELD_INT, FIELD_NULLABLE, AT(max_length), "1024",
-     NULL, 0, 1 << 24, NULL, RECIPE_SFT, "sft", "longer rows are cut; null or 0: never"},
-    {"truncation_mode", NULL, FIELD_CHOICE, 0, AT(truncation_mode), "keep_start", NULL, 0, 0,
-     TRUNCATIONS, RECIPE_SFT, "sft", "which end of a long row stays"},
-    {"completion_only_loss", NULL, FIELD_CHOICE, 0, AT(completion_only_loss), "auto", NULL, 0, 0,
-     TRISTATES, RECIPE_SFT, "sft", "no loss on the prompt; auto: when rows have one"},
-    {"assistant_only_loss", NULL, FIELD_BOOL, 0, AT(assistant_only_loss), "false", NULL, 0, 0, NULL,
-     RECIPE_SFT, "sft", "loss on the template's generation spans alone"},
-
-    /* grpo */
-    {"loss_type", NULL, FIELD_CHOICE, 0, AT(loss_type), "nll", "dapo", 0, 0, LOSSES, 0, "loss",
-     "the objective"},
-    {"num_generations", NULL, FIELD_INT, 0, AT(num_generations), "8", NULL, 1, 1 << 16, NULL,
-     RECIPE_GRPO, "grpo", "completions per prompt: the group (generate: samples per prompt)"},
-    {"num_generations_eval", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE, AT(num_generations_eval),
-     "null", NULL, 1, 1 << 16, NULL, RECIPE_GRPO, "grpo",
-     "completions per evaluation prompt; null: num_generations"},
-    {"max_completion_length", "max_new_tokens", FIELD_INT, 0, AT(max_completion_length), "512",
-     NULL, 1, 1 << 24, NULL, RECIPE_GRPO, "grpo", "most tokens of a completion"},
-    {"generation_batch_size", NULL, FIELD_INT, FIELD_NULLABLE, AT(generation_batch_size), "null",
-     NULL, 1, MANY, NULL, RECIPE_GRPO, "grpo", "completions of a round, all ranks"},
-    {"steps_per_generation", NULL, FIELD_INT, FIELD_NULLABLE, AT(steps_per_generation), "null",
-     NULL, 1, 1 << 20, NULL, RECIPE_GRPO, "grpo",
-     "batches a round is cut into; null: gradient_accumulation_steps"},
-    {"num_iterations", NULL, FIELD_INT, 0, AT(num_iterations), "1", NULL, 1, 1 << 16, NULL,
-     RECIPE_GRPO, "grpo", "times a round is trained on (mu)"},
-    {"beta", NULL, FIELD_FLOAT, 0, AT(beta), "0", NULL, 0, 1e6, NULL, RECIPE_GRPO, "grpo",
-     "weight of the KL term; 0: no reference model"},
-    {"epsilon", NULL, FIELD_FLOAT, 0, AT(epsilon), "0.2", NULL, 0, 1e6, NULL, RECIPE_GRPO, "grpo",
-     "clipping below 1"},
-    {"epsilon_high", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(epsilon_high), "null", NULL, 0, 1e6,
-     NULL, RECIPE_GRPO, "grpo", "clipping above 1; null: epsilon. cispo: the cap itself"},
-    {"delta", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(delta), "null", NULL, 0, 1e6, NULL, RECIPE_GRPO,
-     "grpo", "upper bound of the ratio in the unclipped term; null: none"},
-    {"importance_sampling_level", NULL, FIELD_CHOICE, 0, AT(importance_sampling_level), "token",
-     NULL, 0, 0, LEVELS, RECIPE_GRPO, "grpo", "ratio per token, or per sequence (GSPO)"},
-    {"scale_rewards", NULL, FIELD_CHOICE, 0, AT(scale_rewards), "group", NULL, 0, 0, SCALES,
-     RECIPE_GRPO, "grpo", "divide advantages by the group's or batch's deviation"},
-    {"multi_objective_aggregation", NULL, FIELD_CHOICE, 0, AT(multi_objective_aggregation),
-     "sum_then_normalize", NULL, 0, 0, AGGREGATIONS, RECIPE_GRPO, "grpo",
-     "how several rewards become one advantage"},
-    {"mask_truncated_completions", NULL, FIELD_BOOL, 0, AT(mask_truncated_completions), "false",
-     NULL, 0, 0, NULL, RECIPE_GRPO, "grpo", "no loss on completions that were cut off"},
-    {"use_bias_correction_kl", NULL, FIELD_BOOL, 0, AT(use_bias_correction_kl), "true", NULL, 0, 0,
-     NULL, RECIPE_GRPO, "grpo", "multiply the KL term by the ratio"},
-
-    /* sampling */
-    {"temperature", NULL, FIELD_FLOAT, 0, AT(temperature), "1", NULL, 0, 1e3, NULL, RECIPE_GRPO,
-     "sampling", "divides the logits, in training too; 0: greedy (generate alone)"},
-    {"top_p", NULL, FIELD_FLOAT, FIELD_OPEN_LOW, AT(top_p), "1", NULL, 0, 1, NULL, RECIPE_GRPO,
-     "sampling", "smallest set of tokens with this much probability; 1: off"},
-    {"top_k", NULL, FIELD_INT, FIELD_NULLABLE, AT(top_k), "0", NULL, 0, 1 << 24, NULL, RECIPE_GRPO,
-     "sampling", "the k likeliest tokens; 0 or null: off"},
-    {"min_p", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(min_p), "null", NULL, 0, 1, NULL, RECIPE_GRPO,
-     "sampling", "drop tokens below this share of the likeliest; null: off"},
-
-    /* rewards */
-    {"reward_funcs", "reward_func", FIELD_STRINGS, 0, AT(reward_funcs), "accuracy,format,tag_count",
-     NULL, 0, 0, NULL, RECIPE_GRPO, "rewards", "rewards by name"},
-    {"reward_weights", NULL, FIELD_FLOATS, 0, AT(reward_weights), "null", NULL, -1e9, 1e9, NULL,
-     RECIPE_GRPO, "rewards", "one weight per reward; null: all 1"},
-    {"cosine_min_value_wrong", NULL, FIELD_FLOAT, 0, AT(cosine_min_value_wrong), "0", NULL, -1e9,
-     1e9, NULL, RECIPE_GRPO, "rewards", "cosine: short wrong answer"},
-    {"cosine_max_value_wrong", NULL, FIELD_FLOAT, 0, AT(cosine_max_value_wrong), "-0.5", NULL, -1e9,
-     1e9, NULL, RECIPE_GRPO, "rewards", "cosine: long wrong answer"},
-    {"cosine_min_value_correct", NULL, FIELD_FLOAT, 0, AT(cosine_min_value_correct), "0.5", NULL,
-     -1e9, 1e9, NULL, RECIPE_GRPO, "rewards", "cosine: long right answer"},
-    {"cosine_max_value_correct", NULL, FIELD_FLOAT, 0, AT(cosine_max_value_correct), "1", NULL,
-     -1e9, 1e9, NULL, RECIPE_GRPO, "rewards", "cosine: short right answer"},
-    {"cosine_max_len", NULL, FIELD_INT, 0, AT(cosine_max_len), "1000", NULL, 1, MANY, NULL,
-     RECIPE_GRPO, "rewards", "cosine: length of a long answer"},
-    {"repetition_n_grams", NULL, FIELD_INT, 0, AT(repetition_n_grams), "3", NULL, 1, 1024, NULL,
-     RECIPE_GRPO, "rewards", "repetition_penalty: words of an n-gram"},
-    {"repetition_max_penalty", NULL, FIELD_FLOAT, 0, AT(repetition_max_penalty), "-1", NULL, -1e9,
-     0, NULL, RECIPE_GRPO, "rewards", "repetition_penalty: reward of pure repetition"},
-    {"max_completion_len", NULL, FIELD_INT, 0, AT(max_completion_len), "16384", NULL, 1, MANY, NULL,
-     RECIPE_GRPO, "rewards", "soft_overlong_punishment: longest completion"},
-    {"soft_punish_cache", NULL, FIELD_INT, 0, AT(soft_punish_cache), "4096", NULL, 1, MANY, NULL,
-     RECIPE_GRPO, "rewards", "soft_overlong_punishment: tokens over which it grows"},
-
-    /* evaluation and generation */
-    {"eval_tasks", "benchmarks tasks", FIELD_STRINGS, FIELD_FREE, AT(eval_tasks), "null", NULL, 0,
-     0, NULL, 0, "evaluation", "tasks by name; null: the recipe's test split"},
-    {"eval_samples", "max_samples", FIELD_INT, FIELD_FREE, AT(eval_samples), "0", NULL, 0, MANY,
-     NULL, 0, "evaluation", "problems evaluated; 0: all"},
-    {"eval_num_generations", NULL, FIELD_INT, FIELD_FREE, AT(eval_num_generations), "1", NULL, 1,
-     1 << 16, NULL, 0, "evaluation", "completions per problem"},
-    {"eval_temperature", NULL, FIELD_FLOAT, FIELD_FREE, AT(eval_temperature), "1", NULL, 0, 1e3,
-     NULL, 0, "evaluation", "sampling temperature; 0: greedy"},
-    {"eval_top_p", NULL, FIELD_FLOAT, FIELD_FREE | FIELD_OPEN_LOW, AT(eval_top_p), "1", NULL, 0, 1,
-     NULL, 0, "evaluation", "as top_p"},
-    {"eval_top_k", NULL, FIELD_INT, FIELD_FREE, AT(eval_top_k), "0", NULL, 0, 1 << 24, NULL, 0,
-     "evaluation", "as top_k"},
-    {"eval_max_new_tokens", NULL, FIELD_INT, FIELD_FREE, AT(eval_max_new_tokens), "0", NULL, 0,
-     1 << 24, NULL, 0, "evaluation", "most tokens of a completion; 0: max_completion_length"},
-    {"output_file", NULL, FIELD_STRING, FIELD_FREE, AT(output_file), "null", NULL, 0, 0, NULL,
-     RECIPE_GENERATE, "generation", "JSONL file of the completions"},
-    {"prompt", NULL, FIELD_STRING, FIELD_FREE, AT(prompt), "null", NULL, 0, 0, NULL,
-     RECIPE_GENERATE, "generation", "one prompt instead of a dataset"},
+static const struct recipe_rows *const SUBJECTS[] = {
+    &SCHEMA_MODEL, &SCHEMA_DATA, &SCHEMA_OPTIM,   &SCHEMA_RUN,
+    &SCHEMA_SFT,   &SCHEMA_RL,   &SCHEMA_REWARDS, &SCHEMA_EVAL,
 };
 
-const size_t RECIPE_FIELD_COUNT = sizeof RECIPE_FIELDS / sizeof *RECIPE_FIELDS;
+enum { SUBJECT_COUNT = sizeof SUBJECTS / sizeof *SUBJECTS };
+
+size_t schema_count(void)
+{
+    size_t count = 0;
+    for (size_t s = 0; s < SUBJECT_COUNT; s++) {
+        count += SUBJECTS[s]->count;
+    }
+    return count;
+}
+
+const struct recipe_field *schema_field(size_t i)
+{
+    for (size_t s = 0; s < SUBJECT_COUNT; s++) {
+        if (i < SUBJECTS[s]->count) {
+            return &SUBJECTS[s]->rows[i];
+        }
+        i -= SUBJECTS[s]->count;
+    }
+    return NULL;
+}
+
+size_t schema_index(const struct recipe_field *f)
+{
+    size_t before = 0;
+    for (size_t s = 0; s < SUBJECT_COUNT; s++) {
+        if (f >= SUBJECTS[s]->rows && f < SUBJECTS[s]->rows + SUBJECTS[s]->count) {
+            return before + (size_t)(f - SUBJECTS[s]->rows);
+        }
+        before += SUBJECTS[s]->count;
+    }
+    return before;
+}
+
+const struct recipe_default RECIPE_DEFAULTS[] = {
+    {"loss_type", RECIPE_GRPO, true, "bnpo"},
+    {"beta", RECIPE_GRPO, true, "0.04"},
+    {"max_completion_length", RECIPE_GRPO, true, "256"},
+    {"max_prompt_length", RECIPE_GRPO, true, "512"},
+    {"use_bias_correction_kl", RECIPE_GRPO, true, "false"},
+};
+
+const size_t RECIPE_DEFAULT_COUNT = sizeof RECIPE_DEFAULTS / sizeof *RECIPE_DEFAULTS;

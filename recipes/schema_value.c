@@ -31,9 +31,6 @@ static bool in_range(const struct recipe_field *f, double value)
 /* "a" and "b" of a choice that are offered under its first name. */
 static bool choice_listed(const struct recipe_choice *choices, size_t i)
 {
-    if (choices[i].value == CHOICE_REFUSED) {
-        return false;
-    }
     for (size_t j = 0; j < i; j++) {
         if (choices[j].value == choices[i].value && choices[j].methods == choices[i].methods) {
             return false;
@@ -140,6 +137,21 @@ static bool parse_size(const char *text, int64_t *out)
     return false;
 }
 
+/* Why another program's value is not taken; NULL: nobody knows it. */
+static const char *refusal(const char *key, const char *value)
+{
+    for (size_t i = 0; i < RECIPE_REFUSED_COUNT; i++) {
+        const struct recipe_refused *r = &RECIPE_REFUSED[i];
+        const size_t n = strlen(r->value);
+        const bool prefix = r->value[n - 1] == '*';
+        if (strcmp(r->key, key) == 0 && (prefix ? strncasecmp(r->value, value, n - 1) == 0
+                                                : strcasecmp(r->value, value) == 0)) {
+            return r->why;
+        }
+    }
+    return NULL;
+}
+
 static enum status set_choice(struct recipe *r, const struct recipe_field *f, const char *key,
                               const struct yaml_tree *tree, const struct yaml_node *node)
 {
@@ -149,14 +161,15 @@ static enum status set_choice(struct recipe *r, const struct recipe_field *f, co
         if (strcasecmp(c->name, node->text) != 0) {
             continue;
         }
-        if (c->value == CHOICE_REFUSED) {
-            yaml_place(tree, node, place, sizeof place);
-            schema_describe(f, allowed, sizeof allowed);
-            return FAIL(RECIPE, "%s: %s '%s' is not supported yet; %s", place, key, c->name,
-                        allowed);
-        }
         *(int *)member(r, f) = c->value;
         return STATUS_OK;
+    }
+    const char *why = node->kind == NODE_SCALAR ? refusal(f->key, node->text) : NULL;
+    if (why) {
+        yaml_place(tree, node, place, sizeof place);
+        schema_describe(f, allowed, sizeof allowed);
+        return FAIL(RECIPE, "%s: %s '%.40s' is not supported; %s. It is %s", place, key, node->text,
+                    why, allowed);
     }
     return fail_value(f, key, tree, node);
 }

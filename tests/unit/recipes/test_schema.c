@@ -45,11 +45,11 @@ static void defaults_of_every_row_parse(void **state)
     for (size_t m = 0; m < sizeof METHODS / sizeof *METHODS; m++) {
         struct recipe r;
         assert_int_equal(open_text(&r, METHODS[m], ""), STATUS_OK);
-        for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-            assert_int_equal(schema_set_text(&r, &RECIPE_FIELDS[i], RECIPE_FIELDS[i].def),
+        for (size_t i = 0; i < schema_count(); i++) {
+            assert_int_equal(schema_set_text(&r, schema_field(i), schema_field(i)->def),
                              STATUS_OK);
-            assert_true(strlen(RECIPE_FIELDS[i].doc) > 3);
-            assert_non_null(RECIPE_FIELDS[i].group);
+            assert_true(strlen(schema_field(i)->doc) > 3);
+            assert_non_null(schema_field(i)->group);
         }
         recipe_close(&r);
     }
@@ -58,8 +58,8 @@ static void defaults_of_every_row_parse(void **state)
 static void keys_and_aliases_are_unique(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count(); i++) {
+        const struct recipe_field *f = schema_field(i);
         assert_ptr_equal(schema_find(f->key), f);
         for (const char *p = f->aliases; p && *p;) {
             char word[64];
@@ -69,7 +69,7 @@ static void keys_and_aliases_are_unique(void **state)
             p += n + strspn(p + n, " ");
         }
         for (size_t j = 0; j < i; j++) {
-            assert_true(RECIPE_FIELDS[j].offset != f->offset);
+            assert_true(schema_field(j)->offset != f->offset);
         }
     }
     for (size_t i = 0; i < RECIPE_FOREIGN_COUNT; i++) {
@@ -77,13 +77,36 @@ static void keys_and_aliases_are_unique(void **state)
     }
 }
 
+/* A refused value belongs to a choice that does not offer it, and a default to a key. */
+static void refusals_and_defaults_fit_their_keys(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < RECIPE_REFUSED_COUNT; i++) {
+        const struct recipe_refused *r = &RECIPE_REFUSED[i];
+        const struct recipe_field *f = schema_find(r->key);
+        assert_non_null(f);
+        assert_int_equal(f->type, FIELD_CHOICE);
+        assert_true(strlen(r->why) > 3);
+        for (const struct recipe_choice *c = f->choices; c->name; c++) {
+            assert_true(strcmp(c->name, r->value) != 0);
+        }
+    }
+    for (size_t i = 0; i < RECIPE_DEFAULT_COUNT; i++) {
+        assert_non_null(schema_find(RECIPE_DEFAULTS[i].key));
+    }
+    for (size_t i = 0; i < schema_count(); i++) {
+        assert_int_equal(schema_index(schema_field(i)), i);
+    }
+    assert_null(schema_field(schema_count()));
+}
+
 /* Just outside and just inside both ends of every numeric range. */
 static void ranges_hold_at_their_ends(void **state)
 {
     (void)state;
     int tried = 0;
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count(); i++) {
+        const struct recipe_field *f = schema_field(i);
         const bool number = f->type == FIELD_INT || f->type == FIELD_FLOAT;
         if (!number || (f->low == 0 && f->high == 0)) {
             continue;
@@ -126,8 +149,8 @@ static void wrong_types_are_refused_with_their_place(void **state)
         [FIELD_SIZE] = "8 parsecs", [FIELD_STRING] = "[a]", [FIELD_CHOICE] = "zzz",
         [FIELD_STRINGS] = "{a: b}", [FIELD_FLOATS] = "[1, x]", [FIELD_INTS] = "[1.5]",
         [FIELD_DICT] = "word"};
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
-        const struct recipe_field *f = &RECIPE_FIELDS[i];
+    for (size_t i = 0; i < schema_count(); i++) {
+        const struct recipe_field *f = schema_field(i);
         char text[256];
         char place[64];
         struct recipe r;
@@ -162,8 +185,8 @@ static void misspelt_keys_suggest_the_nearest(void **state)
         {"seed: [1\n", "x.yaml:2:1: "},
         {"seed: &a 1\ndata_seed: *a\n", "x.yaml:2:12: aliases"},
         {"seed: 1\n---\nseed: 2\n", "x.yaml:2:1: "},
-        {"optim: adafactor\n", "x.yaml:1:8: optim 'adafactor' is not supported yet; one of "},
-        {"use_dora: true\n", "x.yaml:1:1: key 'use_dora' is not supported yet"},
+        {"optim: galore_adamw\n", "x.yaml:1:8: optim 'galore_adamw' is not supported; a low-rank"},
+        {"use_dora: true\n", "x.yaml:1:1: key 'use_dora' is not supported"},
         {"beta: 0.1\n", "x.yaml:1:1: key 'beta' belongs to grpo, not to sft"},
         {"warmup_ratio: 1.5\n", "x.yaml:1:15: warmup_ratio is a number in [0, 1)"},
         {"lr_scheduler_kwargs: '{\"a\": '\n", "x.yaml:1:22: lr_scheduler_kwargs is not JSON"},
@@ -182,11 +205,11 @@ static void every_key_is_found_from_a_typo(void **state)
     (void)state;
     int suggested = 0;
     int tried = 0;
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+    for (size_t i = 0; i < schema_count(); i++) {
         char argument[128];
         struct recipe r;
         (void)snprintf(argument, sizeof argument, "%.*s=1",
-                       (int)strlen(RECIPE_FIELDS[i].key) - 1, RECIPE_FIELDS[i].key);
+                       (int)strlen(schema_field(i)->key) - 1, schema_field(i)->key);
         *strchr(argument, '=') = '\0';
         if (recipe_knows_key(argument)) {
             continue; /* "shards" without its s may be another key's name */
@@ -324,11 +347,11 @@ static void dump_reads_back_the_same(void **state)
         assert_int_equal(recipe_hash(&a, hash_a), STATUS_OK);
         assert_int_equal(recipe_hash(&b, hash_b), STATUS_OK);
         assert_string_equal(hash_a, hash_b);
-        for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+        for (size_t i = 0; i < schema_count(); i++) {
             char line[96];
-            (void)snprintf(line, sizeof line, "\n%s: ", RECIPE_FIELDS[i].key);
+            (void)snprintf(line, sizeof line, "\n%s: ", schema_field(i)->key);
             assert_int_equal(strstr(first, line) != NULL,
-                             schema_applies(&RECIPE_FIELDS[i], METHODS[m]));
+                             schema_applies(schema_field(i), METHODS[m]));
         }
         free(first);
         free(second);
@@ -439,9 +462,9 @@ static void reference_lists_every_key(void **state)
     (void)state;
     char *text;
     assert_int_equal(recipe_reference(RECIPE_ANY, &text), STATUS_OK);
-    for (size_t i = 0; i < RECIPE_FIELD_COUNT; i++) {
+    for (size_t i = 0; i < schema_count(); i++) {
         char line[96];
-        (void)snprintf(line, sizeof line, "\n  %s: ", RECIPE_FIELDS[i].key);
+        (void)snprintf(line, sizeof line, "\n  %s: ", schema_field(i)->key);
         assert_non_null(strstr(text, line));
     }
     free(text);
@@ -498,6 +521,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_of_every_row_parse),
         cmocka_unit_test(keys_and_aliases_are_unique),
+        cmocka_unit_test(refusals_and_defaults_fit_their_keys),
         cmocka_unit_test(ranges_hold_at_their_ends),
         cmocka_unit_test(wrong_types_are_refused_with_their_place),
         cmocka_unit_test(misspelt_keys_suggest_the_nearest),

@@ -1,0 +1,55 @@
+/*
+ * Values that other programs know for a key and Graft refuses, with what to use instead. Take a row
+ * out when the value gets a row among the choices of its field.
+ */
+#include "recipes/schema_internal.h"
+
+const struct recipe_refused RECIPE_REFUSED[] = {
+    {"optim", "adamw_8bit", "use adamw_torch"},
+    {"optim", "adamw_bnb_8bit", "use adamw_torch"},
+    {"optim", "paged_adamw_8bit", "use adamw_torch"},
+    {"optim", "adamw_torch_8bit", "use adamw_torch"},
+    {"optim", "adamw_torch_4bit", "use adamw_torch"},
+    {"optim", "adafactor", "use adamw_torch"},
+    {"optim", "adagrad", "use adamw_torch"},
+    {"optim", "rmsprop*", "use adamw_torch or sgd"},
+    {"optim", "lion_*", "use adamw_torch"},
+    {"optim", "paged_lion_*", "use adamw_torch"},
+    {"optim", "ademamix*", "use adamw_torch"},
+    {"optim", "paged_ademamix*", "use adamw_torch"},
+    {"optim", "galore_*", "a low-rank adapter has no gradient to project; use adamw_torch"},
+    {"optim", "apollo_*", "a low-rank adapter has no gradient to project; use adamw_torch"},
+    {"optim", "lomo", "use adamw_torch with an adapter"},
+    {"optim", "adalomo", "use adamw_torch with an adapter"},
+    {"optim", "grokadamw", "use adamw_torch"},
+    {"optim", "schedule_free_*", "use adamw_torch or sgd with a schedule"},
+    {"optim", "stable_adamw", "use adamw_torch with max_grad_norm"},
+    {"lr_scheduler_type", "cosine_with_restarts", "use cosine"},
+    {"lr_scheduler_type", "polynomial", "use linear"},
+    {"lr_scheduler_type", "inverse_sqrt", "use cosine"},
+    {"lr_scheduler_type", "warmup_stable_decay", "use constant_with_warmup"},
+    {"lr_scheduler_type", "cosine_warmup_with_min_lr", "use cosine_with_min_lr"},
+    {"lr_scheduler_type", "reduce_lr_on_plateau", "use cosine"},
+    {"lr_scheduler_type", "greedy", "use cosine"},
+    {"quantize", "fp4", "use nf4"},
+    {"quantize", "int8", "use nf4, or a Q8_0 GGUF"},
+    {"init_lora_weights", "pissa*", "use true"},
+    {"init_lora_weights", "olora", "use true"},
+    {"init_lora_weights", "loftq", "use true"},
+    {"init_lora_weights", "eva", "use true"},
+    {"init_lora_weights", "corda", "use true"},
+    {"init_lora_weights", "orthogonal", "use true"},
+    {"init_lora_weights", "lora_ga", "use true"},
+    {"init_lora_weights", "mica", "use true"},
+    {"save_strategy", "best", "use steps or epoch"},
+    {"eval_strategy", "best", "use steps or epoch"},
+    {"compute", "float16", "use bfloat16: it needs no loss scaling"},
+    {"truncation_mode", "keep_end", "use keep_start"},
+    {"loss_type", "dft", "use nll"},
+    {"loss_type", "cispo", "use dapo"},
+    {"loss_type", "sapo", "use dapo"},
+    {"loss_type", "vespo", "use dapo"},
+    {"loss_type", "luspo", "use dr_grpo"},
+};
+
+const size_t RECIPE_REFUSED_COUNT = sizeof RECIPE_REFUSED / sizeof *RECIPE_REFUSED;

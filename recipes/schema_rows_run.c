@@ -1,0 +1,78 @@
+/* Schema rows of logs, checkpoints, evaluation while training, and Graft's own keys; see schema_internal.h. */
+#include "kernels/ops.h"
+#include "recipes/schema_internal.h"
+
+static const struct recipe_choice STRATEGIES[] = {
+    {"no", STRATEGY_NO, 0}, {"steps", STRATEGY_STEPS, 0}, {"epoch", STRATEGY_EPOCH, 0},
+    {NULL, 0, 0}};
+static const struct recipe_choice RESUMES[] = {
+    {"auto", RESUME_AUTO, 0}, {"never", RESUME_NEVER, 0}, {NULL, 0, 0}};
+static const struct recipe_choice COMPUTES[] = {
+    {"bfloat16", COMPUTE_BF16, 0}, {"float32", COMPUTE_F32, 0}, {"bf16", COMPUTE_BF16, 0},
+    {"fp32", COMPUTE_F32, 0}, {NULL, 0, 0}};
+static const struct recipe_choice COMPATS[] = {
+    {"trl-1.16", COMPAT_TRL_1_16, 0}, {"trl-0.18", COMPAT_TRL_0_18, 0}, {NULL, 0, 0}};
+
+static const struct recipe_field ROWS[] = {
+    /* run */
+    {"output_dir", NULL, FIELD_STRING, FIELD_FREE, AT(output_dir), "null", NULL, 0, 0, NULL, 0,
+     "run", "folder for checkpoints, logs and the result"},
+    {"seed", NULL, FIELD_INT, 0, AT(seed), "42", NULL, 0, 4294967295.0, NULL, 0, "run",
+     "seed of every random number"},
+    {"resume", NULL, FIELD_CHOICE, FIELD_FREE, AT(resume), "auto", NULL, 0, 0, RESUMES, 0, "run",
+     "auto: go on from the newest checkpoint of output_dir"},
+    {"logging_steps", NULL, FIELD_FLOAT, FIELD_FREE | FIELD_OPEN_LOW, AT(logging_steps), "10", NULL,
+     0, MANY, NULL, 0, "run", "steps between log lines; below 1: share of all steps"},
+    {"logging_first_step", NULL, FIELD_BOOL, FIELD_FREE, AT(logging_first_step), "false", NULL, 0,
+     0, NULL, 0, "run", "log step 1 too"},
+    {"save_strategy", NULL, FIELD_CHOICE, FIELD_FREE, AT(save_strategy), "steps", NULL, 0, 0,
+     STRATEGIES, 0, "run", "when to save checkpoints; no: only the end"},
+    {"save_steps", NULL, FIELD_FLOAT, FIELD_FREE | FIELD_OPEN_LOW, AT(save_steps), "500", NULL, 0,
+     MANY, NULL, 0, "run", "steps between checkpoints; below 1: share of all steps"},
+    {"save_total_limit", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE, AT(save_total_limit), "null",
+     NULL, 0, MANY, NULL, 0, "run", "checkpoints kept; null or 0: all"},
+    {"eval_strategy", "evaluation_strategy", FIELD_CHOICE, FIELD_FREE, AT(eval_strategy), "no",
+     NULL, 0, 0, STRATEGIES, 0, "run", "when to evaluate while training"},
+    {"eval_steps", NULL, FIELD_FLOAT, FIELD_NULLABLE | FIELD_FREE | FIELD_OPEN_LOW, AT(eval_steps),
+     "null", NULL, 0, MANY, NULL, 0, "run", "steps between evaluations; null: logging_steps"},
+    {"eval_on_start", NULL, FIELD_BOOL, FIELD_FREE, AT(eval_on_start), "false", NULL, 0, 0, NULL, 0,
+     "run", "evaluate before the first step"},
+    {"per_device_eval_batch_size", "eval_batch_size", FIELD_INT, FIELD_FREE,
+     AT(per_device_eval_batch_size), "8", NULL, 1, 1 << 20, NULL, 0, "run",
+     "rows per evaluation batch"},
+    {"log_completions", NULL, FIELD_BOOL, FIELD_FREE, AT(log_completions), "false", NULL, 0, 0,
+     NULL, RECIPE_GRPO, "run", "write completions.jsonl"},
+    {"num_completions_to_print", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE,
+     AT(num_completions_to_print), "null", NULL, 0, MANY, NULL, RECIPE_GRPO, "run",
+     "completions a logged step writes; null: all"},
+    {"env", NULL, FIELD_DICT, FIELD_FREE, AT(env), "null", NULL, 0, 0, NULL, 0, "run",
+     "environment variables to set"},
+
+    /* Graft's own */
+    {"compute", NULL, FIELD_CHOICE, 0, AT(compute), "bfloat16", NULL, 0, 0, COMPUTES, 0, "graft",
+     "products in bfloat16 with float32 sums, or everything in float32"},
+    {"shards", NULL, FIELD_INT, 0, AT(shards), "8", NULL, 1, 64, NULL, 0, "graft",
+     "a power of two; the run ends in the same bits on up to this many ranks"},
+    {"k_slices", NULL, FIELD_INT, 0, AT(k_slices), "1", NULL, 1, 64, NULL, 0, "graft",
+     "a power of two; slices in which products are summed"},
+    {"world_size", NULL, FIELD_INT, 0, AT(world_size), "0", NULL, 0, 1 << 16, NULL, 0, "graft",
+     "virtual ranks of the batch arithmetic; 0: the ranks at first start"},
+    {"threads", NULL, FIELD_INT, FIELD_FREE, AT(threads), "0", NULL, 0, 4096, NULL, 0, "graft",
+     "threads per rank; 0: all cores this rank may use"},
+    {"memory", NULL, FIELD_SIZE, FIELD_FREE, AT(memory), "0", NULL, 0, 0, NULL, 0, "graft",
+     "memory a rank may plan with (8GiB); 0: what the machine has"},
+    {"base_cache", NULL, FIELD_STRING, FIELD_FREE, AT(base_cache), "null", NULL, 0, 0, NULL, 0,
+     "graft", "folder for derived weights; null: none are kept"},
+    {"micro_batch_tokens", NULL, FIELD_INT, 0, AT(micro_batch_tokens), "2048", NULL, 1, 1 << 24,
+     NULL, 0, "graft", "tokens of one forward and backward; a grpo group beyond it is split"},
+    {"max_nonfinite_steps", NULL, FIELD_INT, FIELD_FREE, AT(max_nonfinite_steps), "3", NULL, 0,
+     MANY, NULL, 0, "graft", "steps with non-finite gradients that are skipped before giving up"},
+    {"rollout_rows", NULL, FIELD_INT, FIELD_FREE, AT(rollout_rows), "64", NULL, 1, 1 << 16, NULL, 0,
+     "graft", "sequences decoded at once"},
+    {"rollout_pages", NULL, FIELD_INT, FIELD_FREE, AT(rollout_pages), "0", NULL, 0, MANY, NULL, 0,
+     "graft", "pages of 64 positions in the K/V cache; 0: enough for rollout_rows"},
+    {"compat", NULL, FIELD_CHOICE, FIELD_FREE, AT(compat), "trl-1.16", NULL, 0, 0, COMPATS, 0,
+     "graft", "whose defaults the keys that are left out take"},
+};
+
+const struct recipe_rows SCHEMA_RUN = {ROWS, sizeof ROWS / sizeof *ROWS};
