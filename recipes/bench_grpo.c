@@ -30,12 +30,18 @@ struct grpo_bench {
 };
 
 /* The peer's: scores differ inside nearly every group, so that every step trains. */
-static double length_reward(const struct reward_input *in)
+static double length_reward(const void *state, const struct reward_input *in, char *reason)
 {
+    (void)state;
+    (void)reason;
     return (double)(strlen(in->completion) % 7) / 7.0;
 }
 
-static const struct reward LENGTH_REWARD = {"length", length_reward, NULL, "length modulo 7"};
+static const struct reward LENGTH_REWARD = {
+    .name = "length_modulo_7",
+    .row = length_reward,
+    .doc = "length modulo 7",
+};
 
 static enum status open_rows(struct grpo_bench *g)
 {
@@ -130,7 +136,10 @@ static enum status run_steps(struct grpo_bench *g, struct grpo *method_state)
 static enum status train(struct grpo_bench *g)
 {
     struct session *s = &g->bench->session;
-    const struct reward *const rewards[] = {&LENGTH_REWARD};
+    struct reward_set rewards = {
+        .items = {{.reward = &LENGTH_REWARD, .name = LENGTH_REWARD.name}},
+        .count = 1,
+    };
     const double weights[] = {1.0};
     const int64_t rows = g->prompts * g->generations;
     const struct grpo_config config = {
@@ -141,9 +150,8 @@ static enum status train(struct grpo_bench *g)
                     .sample = {.temperature = 1.0, .top_p = 1.0},
                     .limits = {.max_rows = rows},
                     .advantage = {.scale = SCALE_GROUP, .aggregation = SUM_THEN_NORMALIZE},
-                    .rewards = rewards,
-                    .weights = weights,
-                    .reward_count = 1},
+                    .rewards = &rewards,
+                    .weights = weights},
         .objective = {.loss_type = LOSS_DAPO,
                       .level = RATIO_TOKEN,
                       .epsilon_low = 0.2,

@@ -11,27 +11,19 @@
 #include "trainer/format/json.h"
 #include "trainer/report/report.h"
 
-/* Looks the recipe's rewards up; weights default to 1. */
-static enum status find_rewards(const struct recipe *c, const struct reward **rewards,
-                                double *weights)
+/* Opens the recipe's rewards; weights default to 1. Close the set in any case. */
+static enum status open_rewards(const struct recipe *c, struct reward_set *set, double *weights)
 {
-    if (c->reward_funcs.count < 1 || c->reward_funcs.count > ROLLOUT_MAX_REWARDS) {
-        return FAIL(RECIPE, "reward_funcs: %lld rewards; use 1 to %d",
-                    (long long)c->reward_funcs.count, ROLLOUT_MAX_REWARDS);
+    json_t *parameters;
+    TRY(recipe_reward_parameters(c, &parameters));
+    const enum status status = reward_set_open(set, (const char *const *)c->reward_funcs.items,
+                                               c->reward_funcs.count, parameters);
+    json_decref(parameters);
+    if (status != STATUS_OK) {
+        return status_prefix(status, "reward_funcs: ");
     }
-    for (int64_t k = 0; k < c->reward_funcs.count; k++) {
-        rewards[k] = reward_find(c->reward_funcs.items[k]);
+    for (int k = 0; k < set->count; k++) {
         weights[k] = k < c->reward_weights.count ? c->reward_weights.items[k] : 1.0;
-        if (!rewards[k]) {
-            char known[256] = {0};
-            for (int64_t i = 0; reward_at(i); i++) {
-                const size_t used = strlen(known);
-                (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
-                               reward_at(i)->name);
-            }
-            return FAIL(RECIPE, "reward_funcs: '%s' is not known; use %s",
-                        c->reward_funcs.items[k], known);
-        }
     }
     return STATUS_OK;
 }
@@ -107,11 +99,13 @@ static enum status train(struct run *r, struct grpo_config *config, struct train
 static enum status train_with_rewards(struct run *r, struct train_result *result)
 {
     const struct recipe *c = &r->recipe;
-    const struct reward *rewards[ROLLOUT_MAX_REWARDS];
-    double weights[ROLLOUT_MAX_REWARDS];
-    json_t *parameters;
-    TRY(find_rewards(c, rewards, weights));
-    TRY(recipe_reward_parameters(c, &parameters));
+    struct reward_set rewards = {0};
+    double weights[REWARD_MAX];
+    const enum status opened = comm_agree(&r->comm, open_rewards(c, &rewards, weights));
+    if (opened != STATUS_OK) {
+        reward_set_close(&rewards);
+        return opened;
+    }
     struct grpo_config config = {
         .plan = plan_of(r),
         .rollout =
@@ -121,10 +115,9 @@ static enum status train_with_rewards(struct run *r, struct train_result *result
                 .mask_truncated = c->mask_truncated_completions,
                 .sample = sampling(r),
                 .limits = {.max_rows = c->rollout_rows, .cache_pages = c->rollout_pages},
-                .rewards = rewards,
+                .rewards = &rewards,
                 .weights = weights,
-                .reward_count = (int)c->reward_funcs.count,
-                .reward_parameters = parameters,
+                .call_rows = c->per_device_train_batch_size * c->steps_per_generation,
             },
         .micro_batch_tokens = c->micro_batch_tokens,
         .gradient_checkpointing = c->gradient_checkpointing,
@@ -134,7 +127,7 @@ static enum status train_with_rewards(struct run *r, struct train_result *result
     recipe_objective(c, &config.objective);
     recipe_advantage(c, &config.rollout.advantage);
     const enum status status = train(r, &config, result);
-    json_decref(parameters);
+    reward_set_close(&rewards);
     return status;
 }
 

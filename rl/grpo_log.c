@@ -78,12 +78,12 @@ static void log_rewards(const struct grpo *g, double *values, json_t *line)
     double mean;
     double std;
     char name[128];
-    for (int k = 0; k < g->config->rollout.reward_count; k++) {
+    for (int k = 0; k < g->config->rollout.rewards->count; k++) {
         const int64_t n = collect(g, k, values);
         advantage_moments(values, n, &mean, &std);
-        (void)snprintf(name, sizeof name, "rewards/%s/mean", g->config->rollout.rewards[k]->name);
+        (void)snprintf(name, sizeof name, "rewards/%s/mean", g->config->rollout.rewards->items[k].name);
         put(line, name, mean);
-        (void)snprintf(name, sizeof name, "rewards/%s/std", g->config->rollout.rewards[k]->name);
+        (void)snprintf(name, sizeof name, "rewards/%s/std", g->config->rollout.rewards->items[k].name);
         put(line, name, std);
     }
     advantage_moments(values, collect(g, -1, values), &mean, &std);
@@ -182,8 +182,8 @@ static json_t *completion_line(const struct grpo *g, const struct live_round *li
 {
     json_t *line = json_pack("{s:I, s:s%, s:s%}", "step", (json_int_t)(live->born + 1), "prompt",
                              prompt, strlen(prompt), "completion", said, strlen(said));
-    for (int k = 0; line && k < g->config->rollout.reward_count; k++) {
-        (void)json_object_set_new(line, g->config->rollout.rewards[k]->name,
+    for (int k = 0; line && k < g->config->rollout.rewards->count; k++) {
+        (void)json_object_set_new(line, g->config->rollout.rewards->items[k].name,
                                   isnan(row->rewards[k]) ? json_null()
                                                          : json_real(row->rewards[k]));
     }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "kernels/base/rng.h"
+#include "rl/rollout_internal.h"
 
 void round_close(struct round *r)
 {
@@ -36,17 +37,18 @@ static enum status round_open(struct round *r, int64_t groups, int64_t group_siz
 
 /* Tokenizes the prompts of all groups: cheap, so every rank does it for itself. */
 static enum status build_prompts(const struct rollout_env *env, const int64_t *indices,
-                                 struct round *r, json_t **rows)
+                                 struct round *r, struct round_source *source)
 {
     for (int64_t g = 0; g < r->groups; g++) {
         char where[512];
         (void)snprintf(where, sizeof where, "%s: row %lld", env->where, (long long)indices[g] + 1);
-        rows[g] = env->row(env->row_ctx, indices[g]);
-        if (!rows[g]) {
+        source->rows[g] = env->row(env->row_ctx, indices[g]);
+        if (!source->rows[g]) {
             return FAIL(INPUT, "%s: cannot be read", where);
         }
         struct token_list list = {0};
-        const enum status status = prompt_ids(&env->format, rows[g], where, &list, NULL);
+        const enum status status =
+            prompt_ids(&env->format, source->rows[g], where, &list, &source->prompts[g]);
         r->group[g] = (struct rollout_group){
             .index = indices[g],
             .prompt = list.ids,
@@ -54,25 +56,6 @@ static enum status build_prompts(const struct rollout_env *env, const int64_t *i
         };
         TRY(status);
     }
-    return STATUS_OK;
-}
-
-static enum status judge_row(const struct rollout_config *c, const struct rollout_env *env,
-                             const json_t *data, struct rollout_row *row)
-{
-    struct text said = {0};
-    TRY(completion_text(env->format.tokenizer, row->ids, row->count, &said));
-    const struct reward_input input = {
-        .completion = said.data,
-        .tokens = row->count,
-        .truncated = !row->stopped,
-        .row = data,
-        .parameters = c->reward_parameters,
-    };
-    for (int k = 0; k < c->reward_count; k++) {
-        row->rewards[k] = c->rewards[k]->score(&input);
-    }
-    free(said.data);
     return STATUS_OK;
 }
 
@@ -87,10 +70,9 @@ static enum status make_foreign(struct rollout_row *row)
                                      : FAIL(MEMORY, "rollout: no memory for log-probs");
 }
 
-/* Moves the generated completions of this rank into the round and judges them. */
-static enum status take_completions(const struct rollout_config *c, const struct rollout_env *env,
-                                    struct completion_set *set, const int64_t *group_of,
-                                    json_t *const *rows, struct round *r)
+/* Moves the generated completions of this rank into the round. */
+static enum status take_completions(const struct rollout_config *c, struct completion_set *set,
+                                    const int64_t *group_of, struct round *r)
 {
     for (int64_t i = 0; i < set->count; i++) {
         struct completion *done = &set->items[i];
@@ -112,14 +94,13 @@ static enum status take_completions(const struct rollout_config *c, const struct
         if (c->source && c->source->foreign) {
             TRY(make_foreign(row));
         }
-        TRY(judge_row(c, env, rows[g], row));
     }
     return STATUS_OK;
 }
 
 /* Generates the groups of this rank: group g belongs to rank g % size. */
 static enum status generate_mine(const struct rollout_config *c, const struct rollout_env *env,
-                                 int64_t round_index, json_t *const *rows, struct round *r)
+                                 int64_t round_index, struct round *r)
 {
     struct prompt *prompts = calloc((size_t)r->groups + 1, sizeof *prompts);
     int64_t *group_of = calloc((size_t)r->groups + 1, sizeof *group_of);
@@ -153,7 +134,7 @@ static enum status generate_mine(const struct rollout_config *c, const struct ro
     args.sample.purpose = RNG_SAMPLE;
     TRY_TO(status, out, c->source ? c->source->complete(c->source->ctx, &args, &set, &r->stats)
                                   : generate(&args, &set, &r->stats));
-    TRY_TO(status, out, take_completions(c, env, &set, group_of, rows, r));
+    TRY_TO(status, out, take_completions(c, &set, group_of, r));
 out:
     completion_set_close(&set);
     free(prompts);
@@ -167,7 +148,7 @@ struct wire_row {
     int64_t count;
     int64_t stopped;
     int64_t sampled; /* nonzero: a foreign sampler's log-probs follow as well */
-    double rewards[ROLLOUT_MAX_REWARDS];
+    double rewards[REWARD_MAX];
 };
 
 static size_t wire_bytes(const struct rollout_row *row)
@@ -286,7 +267,7 @@ static enum status exchange(const struct rollout_config *c, const struct comm *c
 static enum status score_round(const struct rollout_config *c, struct round *r)
 {
     const int64_t rows = r->groups * r->group_size;
-    const int64_t k = c->reward_count;
+    const int64_t k = c->rewards->count;
     double *buffer = malloc((size_t)(rows * (k + 2) + r->groups + 1) * sizeof *buffer);
     if (!buffer) {
         return FAIL(MEMORY, "rollout: no memory for rewards");
@@ -314,32 +295,56 @@ static enum status score_round(const struct rollout_config *c, struct round *r)
     return status;
 }
 
+static enum status source_open(struct round_source *source, int64_t groups)
+{
+    source->rows = calloc((size_t)groups + 1, sizeof(json_t *));
+    source->prompts = calloc((size_t)groups + 1, sizeof *source->prompts);
+    return source->rows && source->prompts
+               ? STATUS_OK
+               : FAIL(MEMORY, "rollout: no memory for %lld rows", (long long)groups);
+}
+
+static void source_close(struct round_source *source, int64_t groups)
+{
+    for (int64_t g = 0; source->rows && g < groups; g++) {
+        json_decref(source->rows[g]);
+    }
+    for (int64_t g = 0; source->prompts && g < groups; g++) {
+        free(source->prompts[g].data);
+    }
+    free(source->rows);
+    free(source->prompts);
+}
+
 enum status rollout_round(const struct rollout_config *c, const struct rollout_env *env,
                           const int64_t *indices, int64_t groups, int64_t round_index,
                           struct round *out)
 {
-    json_t **rows = calloc((size_t)groups + 1, sizeof(json_t *));
+    struct round_source source = {0};
     enum status status = round_open(out, groups, c->group_size);
-    if (status == STATUS_OK && !rows) {
-        status = FAIL(MEMORY, "rollout: no memory for %lld rows", (long long)groups);
+    if (status == STATUS_OK) {
+        status = source_open(&source, groups);
     }
     if (status == STATUS_OK) {
-        status = build_prompts(env, indices, out, rows);
+        status = build_prompts(env, indices, out, &source);
     }
     if (status == STATUS_OK) {
-        status = generate_mine(c, env, round_index, rows, out);
+        status = generate_mine(c, env, round_index, out);
+    }
+    if (status == STATUS_OK) {
+        status = rollout_judge_rows(c, env, &source, out);
     }
     status = comm_agree(env->comm, status);
     if (status == STATUS_OK) {
         status = exchange(c, env->comm, out);
     }
     if (status == STATUS_OK) {
+        status = rollout_judge_calls(c, env, &source, out);
+    }
+    if (status == STATUS_OK) {
         status = score_round(c, out);
     }
-    for (int64_t g = 0; rows && g < groups; g++) {
-        json_decref(rows[g]);
-    }
-    free(rows);
+    source_close(&source, groups);
     if (status != STATUS_OK) {
         round_close(out);
     }

@@ -12,8 +12,6 @@
 #include "trainer/data/prompt.h"
 #include "trainer/generate/generate.h"
 
-enum { ROLLOUT_MAX_REWARDS = 16 };
-
 struct rollout_row {
     int64_t group;
     uint32_t sample;
@@ -24,7 +22,7 @@ struct rollout_row {
     float *sampling;    /* [count] a foreign sampler's log-probs, NaN: unknown; NULL: none given */
     bool stopped;
     bool masked;        /* truncated and mask_truncated_completions: no loss tokens */
-    double rewards[ROLLOUT_MAX_REWARDS];
+    double rewards[REWARD_MAX];
     double reward;      /* weighted sum, NaN: unscorable */
     double advantage;
 };
@@ -64,10 +62,9 @@ struct rollout_config {
     struct sample_config sample;     /* step is set per round */
     struct generate_limits limits;
     struct advantage_config advantage;
-    const struct reward *const *rewards;
-    const double *weights;
-    int reward_count;
-    const json_t *reward_parameters;
+    struct reward_set *rewards;
+    const double *weights; /* [rewards->count] */
+    int64_t call_rows;     /* rows of a virtual rank's generation call; 0: the whole round */
     const struct completion_source *source; /* NULL: the engine samples (generate) */
 };
 

@@ -50,7 +50,7 @@ static double number_from(const json_t *x)
 static json_t *row_to_json(const struct rollout_row *row)
 {
     json_t *rewards = json_array();
-    for (int k = 0; k < ROLLOUT_MAX_REWARDS; k++) {
+    for (int k = 0; k < REWARD_MAX; k++) {
         (void)json_array_append_new(rewards, number(row->rewards[k]));
     }
     json_t *out = json_pack("{s:I, s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:f}", "count",
@@ -101,7 +101,7 @@ static enum status row_from_json(const json_t *json, int64_t place, int64_t grou
     row->masked = json_is_true(json_object_get(json, "masked"));
     row->reward = number_from(json_object_get(json, "reward"));
     row->advantage = number_from(json_object_get(json, "advantage"));
-    for (int k = 0; k < ROLLOUT_MAX_REWARDS; k++) {
+    for (int k = 0; k < REWARD_MAX; k++) {
         row->rewards[k] =
             number_from(json_array_get(json_object_get(json, "rewards"), (size_t)k));
     }

@@ -1,8 +1,15 @@
 /* Accuracy: the judge that evaluation uses, too. */
+#include <math.h>
+
 #include "eval/grade/grade.h"
 #include "rl/reward/reward_internal.h"
 
-double reward_accuracy(const struct reward_input *in)
+double reward_last_number(const void *state, const struct reward_input *in, char *reason)
 {
-    return grade_completion(in->completion, in->row);
+    (void)state;
+    const double score = grade_completion(in->completion, in->row);
+    if (isnan(score)) {
+        reward_explain(reason, "the row has no gold answer");
+    }
+    return score;
 }

@@ -5,8 +5,10 @@
 
 /* ^<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>$ at position 0, DOTALL and MULTILINE: text after a
  * newline behind the closing tag is allowed. */
-double reward_format(const struct reward_input *in)
+double reward_format(const void *state, const struct reward_input *in, char *reason)
 {
+    (void)state;
+    (void)reason;
     static const char OPEN[] = "<think>\n";
     static const char MIDDLE[] = "\n</think>\n<answer>\n";
     static const char CLOSE[] = "\n</answer>";
@@ -37,8 +39,10 @@ static int occurrences(const char *text, const char *tag)
     return n;
 }
 
-double reward_tag_count(const struct reward_input *in)
+double reward_tag_count(const void *state, const struct reward_input *in, char *reason)
 {
+    (void)state;
+    (void)reason;
     static const char *const TAGS[] = {"<think>\n", "\n</think>\n", "\n<answer>\n", "\n</answer>"};
     double score = 0.0;
     for (size_t i = 0; i < sizeof TAGS / sizeof TAGS[0]; i++) {

@@ -15,7 +15,7 @@
 static double score(const struct reward *r, const char *completion, const json_t *row)
 {
     const struct reward_input in = {.completion = completion, .row = row};
-    return r->score(&in);
+    return r->row(NULL, &in, NULL);
 }
 
 /* Scores of one golden line; their number. */
@@ -91,27 +91,10 @@ static void edges_of_the_patterns(void **state)
     }
 }
 
-static void rewards_are_found_by_name(void **state)
-{
-    (void)state;
-    for (int64_t i = 0; reward_at(i); i++) {
-        char name[64];
-        (void)snprintf(name, sizeof name, "%s_reward", reward_at(i)->name);
-        assert_ptr_equal(reward_find(reward_at(i)->name), reward_at(i));
-        assert_ptr_equal(reward_find(name), reward_at(i));
-        assert_true(strlen(reward_at(i)->doc) > 0);
-    }
-    assert_null(reward_at(-1));
-    assert_null(reward_find("form"));
-    assert_null(reward_find("format_rewards"));
-    assert_null(reward_find(""));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(edges_of_the_patterns),
-        cmocka_unit_test(rewards_are_found_by_name),
         cmocka_unit_test(rewards_follow_open_r1),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Answers: extraction, comparison, and the shape rewards. */
+/* Answers: extraction and comparison. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include "eval/grade/grade.h"
-#include "rl/reward/reward.h"
 
 static void answers_are_extracted(void **state)
 {
@@ -92,35 +91,12 @@ static void gold_answers_are_found(void **state)
     }
 }
 
-static double score(const char *name, const char *text)
-{
-    const struct reward_input in = {.completion = text};
-    return reward_find(name)->score(&in);
-}
-
-static void shapes_are_open_r1s(void **state)
-{
-    (void)state;
-    const char *good = "<think>\na\n</think>\n<answer>\nb\n</answer>";
-    assert_true(score("format", good) == 1.0 && score("tag_count", good) == 1.0);
-    assert_true(score("format", "<think>\na\n</think>\n<answer>\nb\n</answer>\nmore") == 1.0);
-    assert_true(score("format", "<think>\na\n</think>\n<answer>\nb\n</answer> more") == 0.0);
-    assert_true(score("format", "\n<think>\na\n</think>\n<answer>\nb\n</answer>") == 0.0);
-    assert_true(score("format", "<think>\n\n</think>\n<answer>\n\n</answer>") == 1.0);
-    assert_true(score("format", "<think>\n</think>\n<answer>\nb\n</answer>") == 0.0);
-    assert_true(score("tag_count", "<think>\na\n</think>\n") == 0.5);
-    assert_true(score("tag_count", "<think>\n<think>\n") == 0.0);
-    assert_ptr_equal(reward_find("accuracy_reward"), reward_find("accuracy"));
-    assert_null(reward_find("accurac"));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(answers_are_extracted),
         cmocka_unit_test(numbers_compare_exactly),
         cmocka_unit_test(gold_answers_are_found),
-        cmocka_unit_test(shapes_are_open_r1s),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -54,12 +54,14 @@ static enum status table(void *ctx, const struct generate_args *args, struct com
     return STATUS_OK;
 }
 
-static double length_of(const struct reward_input *in)
+static double length_of(const void *unused, const struct reward_input *in, char *reason)
 {
+    (void)unused;
+    (void)reason;
     return (double)in->tokens;
 }
 
-static const struct reward LENGTH = {.name = "length", .score = length_of};
+static const struct reward LENGTH = {.name = "length", .row = length_of};
 
 struct bench {
     struct tokenizer *tokenizer;
@@ -67,7 +69,7 @@ struct bench {
     struct rollout_env env;
     bool logps;
     struct completion_source source;
-    const struct reward *rewards[1];
+    struct reward_set rewards;
     double weights[1];
     struct rollout_config config;
 };
@@ -75,7 +77,8 @@ struct bench {
 static void bench_open(struct bench *b, bool foreign, bool logps)
 {
     char path[4096];
-    *b = (struct bench){.logps = logps, .rewards = {&LENGTH}, .weights = {1.0}};
+    *b = (struct bench){.logps = logps, .rewards = {.items = {{.reward = &LENGTH, .name = "length"}}, .count = 1},
+                        .weights = {1.0}};
     (void)snprintf(path, sizeof path, "%s/tests/data/tokenizer/byte_level", source_folder());
     assert_int_equal(tokenizer_open_folder(&b->tokenizer, path), STATUS_OK);
     assert_int_equal(comm_open(&b->comm), STATUS_OK);
@@ -83,8 +86,8 @@ static void bench_open(struct bench *b, bool foreign, bool logps)
     b->env = (struct rollout_env){.comm = &b->comm, .format = {.tokenizer = b->tokenizer},
                                   .row = row_of, .where = "table"};
     b->config = (struct rollout_config){.group_size = SIZE, .max_completion_length = 4,
-                                        .mask_truncated = true, .rewards = b->rewards,
-                                        .weights = b->weights, .reward_count = 1,
+                                        .mask_truncated = true, .rewards = &b->rewards,
+                                        .weights = b->weights,
                                         .source = &b->source};
 }
 
