@@ -307,7 +307,7 @@ static void row_objective(struct grpo *g, const struct grpo_row *r, int64_t at,
         .weight = r->weight,
     };
     struct objective_sums s;
-    objective_row(&g->config->objective, &row, out->dlogp + at, &s);
+    objective_row(&g->config->objective, &row, out->dlogp + at, NULL, &s);
     unit[METRIC_LOSS] += s.loss;
     unit[METRIC_KL] += s.kl;
     unit[METRIC_CLIP_LOW] += s.clip_low;
