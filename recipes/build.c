@@ -148,21 +148,6 @@ void recipe_advantage(const struct recipe *r, struct advantage_config *out)
     };
 }
 
-enum status recipe_reward_parameters(const struct recipe *r, json_t **out)
-{
-    *out = json_pack("{s:f, s:f, s:f, s:f, s:I, s:I, s:f, s:I, s:I}",
-                     "cosine_min_value_wrong", r->cosine_min_value_wrong,
-                     "cosine_max_value_wrong", r->cosine_max_value_wrong,
-                     "cosine_min_value_correct", r->cosine_min_value_correct,
-                     "cosine_max_value_correct", r->cosine_max_value_correct,
-                     "cosine_max_len", (json_int_t)r->cosine_max_len,
-                     "repetition_n_grams", (json_int_t)r->repetition_n_grams,
-                     "repetition_max_penalty", r->repetition_max_penalty,
-                     "max_completion_len", (json_int_t)r->max_completion_len,
-                     "soft_punish_cache", (json_int_t)r->soft_punish_cache);
-    return *out ? STATUS_OK : FAIL(MEMORY, "rewards: out of memory");
-}
-
 void recipe_sums(const struct recipe *r, bool messages, struct sums_config *out)
 {
     *out = (struct sums_config){

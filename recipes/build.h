@@ -29,7 +29,8 @@ void recipe_objective(const struct recipe *r, struct objective_config *out);
 /* Scaling and aggregation of the rewards, for advantage_compute. */
 void recipe_advantage(const struct recipe *r, struct advantage_config *out);
 
-/* Parameters of the rewards as a new object: {"cosine_max_len": 1000, ...}. */
+/* Parameters of the rewards as a new object, every key of the group rewards that has a value:
+ * {"cosine_max_len": 1000, ...}. Fails with MEMORY. */
 MUST_USE enum status recipe_reward_parameters(const struct recipe *r, json_t **out);
 
 /* dataset_name: sums. `messages`: prompts as chat messages. Strings are borrowed. */

@@ -191,6 +191,16 @@ struct recipe {
     double cosine_min_value_correct;
     double cosine_max_value_correct;
     int64_t cosine_max_len;
+    bool cosine_clamp;
+    int judge_rule; /* index: math-verify, strict */
+    bool judge_swapped;
+    bool unreadable_gold_null;
+    bool length_by_group;
+    struct string_list reasoning_delimiters;
+    bool reasoning_steps_multiline;
+    bool format_strict;
+    char *code_language;
+    int repetition_unit; /* index: words, characters */
     int64_t repetition_n_grams;
     double repetition_max_penalty;
     int64_t max_completion_len;

@@ -1,6 +1,10 @@
 /* Schema rows of rewards (Open-R1); see schema_internal.h. */
 #include "recipes/schema_internal.h"
 
+/* The numbers are places of the names; rewards get the name. */
+static const struct recipe_choice RULES[] = {{"math-verify", 0, 0}, {"strict", 1, 0}, {NULL, 0, 0}};
+static const struct recipe_choice UNITS[] = {{"words", 0, 0}, {"characters", 1, 0}, {NULL, 0, 0}};
+
 static const struct recipe_field ROWS[] = {
     /* rewards */
     {"reward_funcs", "reward_func", FIELD_STRINGS, 0, AT(reward_funcs), "accuracy,format,tag_count",
@@ -16,14 +20,40 @@ static const struct recipe_field ROWS[] = {
     {"cosine_max_value_correct", NULL, FIELD_FLOAT, 0, AT(cosine_max_value_correct), "1", NULL,
      -1e9, 1e9, NULL, RECIPE_GRPO, "rewards", "cosine: short right answer"},
     {"cosine_max_len", NULL, FIELD_INT, 0, AT(cosine_max_len), "1000", NULL, 1, MANY, NULL,
-     RECIPE_GRPO, "rewards", "cosine: length of a long answer"},
+     RECIPE_GRPO, "rewards",
+     "cosine: characters of a long answer; cosine_scaled_reward: its tokens"},
+    {"cosine_clamp", NULL, FIELD_BOOL, 0, AT(cosine_clamp), "false", NULL, 0, 0, NULL, RECIPE_GRPO,
+     "rewards", "cosine: flat behind cosine_max_len; false: it rises again, as in Open-R1"},
+    {"judge_rule", NULL, FIELD_CHOICE, 0, AT(judge_rule), "math-verify", NULL, 0, 0, RULES,
+     RECIPE_GRPO, "rewards", "verdicts of Math-Verify, or strict: its known errors mended"},
+    {"judge_swapped", NULL, FIELD_BOOL, 0, AT(judge_swapped), "true", NULL, 0, 0, NULL, RECIPE_GRPO,
+     "rewards", "length, cosine: compare (answer, gold), as Open-R1 does; false: (gold, answer)"},
+    {"unreadable_gold_null", NULL, FIELD_BOOL, 0, AT(unreadable_gold_null), "false", NULL, 0, 0,
+     NULL, RECIPE_GRPO, "rewards",
+     "length, cosine: no score where the gold answer can't be read; false: it counts as right"},
+    {"length_by_group", NULL, FIELD_BOOL, 0, AT(length_by_group), "false", NULL, 0, 0, NULL,
+     RECIPE_GRPO, "rewards",
+     "length: range of the prompt's group; false: of a virtual rank's call, as in Open-R1"},
+    {"reasoning_delimiters", NULL, FIELD_STRINGS, 0, AT(reasoning_delimiters), "null", NULL, 0, 0,
+     NULL, RECIPE_GRPO, "rewards",
+     "reasoning_accuracy_reward: texts that end the reasoning; null: </think>"},
+    {"reasoning_steps_multiline", NULL, FIELD_BOOL, 0, AT(reasoning_steps_multiline), "false", NULL,
+     0, 0, NULL, RECIPE_GRPO, "rewards",
+     "reasoning_steps: a number starts a step on any line; false: at the text's start alone"},
+    {"format_strict", NULL, FIELD_BOOL, 0, AT(format_strict), "false", NULL, 0, 0, NULL, RECIPE_GRPO,
+     "rewards", "format, code_format: nothing may follow the closing tag"},
+    {"code_language", NULL, FIELD_STRING, 0, AT(code_language), "python", NULL, 0, 0, NULL,
+     RECIPE_GRPO, "rewards", "code rewards: language; a row's column language goes before it"},
     {"repetition_n_grams", NULL, FIELD_INT, 0, AT(repetition_n_grams), "3", NULL, 1, 1024, NULL,
-     RECIPE_GRPO, "rewards", "repetition_penalty: words of an n-gram"},
+     RECIPE_GRPO, "rewards",
+     "repetition_penalty: words of an n-gram; repetition_penalty_reward: tokens"},
+    {"repetition_unit", NULL, FIELD_CHOICE, 0, AT(repetition_unit), "words", NULL, 0, 0, UNITS,
+     RECIPE_GRPO, "rewards", "repetition_penalty: what an n-gram is made of"},
     {"repetition_max_penalty", NULL, FIELD_FLOAT, 0, AT(repetition_max_penalty), "-1", NULL, -1e9,
      0, NULL, RECIPE_GRPO, "rewards", "repetition_penalty: reward of pure repetition"},
     {"max_completion_len", NULL, FIELD_INT, 0, AT(max_completion_len), "16384", NULL, 1, MANY, NULL,
      RECIPE_GRPO, "rewards", "soft_overlong_punishment: longest completion"},
-    {"soft_punish_cache", NULL, FIELD_INT, 0, AT(soft_punish_cache), "4096", NULL, 1, MANY, NULL,
+    {"soft_punish_cache", NULL, FIELD_INT, 0, AT(soft_punish_cache), "4096", NULL, 0, MANY, NULL,
      RECIPE_GRPO, "rewards", "soft_overlong_punishment: tokens over which it grows"},
 };
 

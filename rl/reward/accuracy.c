@@ -1,4 +1,4 @@
-/* Accuracy: the judge that evaluation uses, too. */
+/* The plain judge of sums and short answers that evaluation uses, too. */
 #include <math.h>
 
 #include "eval/grade/grade.h"

@@ -7,6 +7,13 @@
 MUST_USE enum status reward_open_values(const struct reward *r, const json_t *parameters,
                                         void **state);
 
+/* Reads the table's parameters into *v; fails with RECIPE. reward_values_clear in any case. */
+MUST_USE enum status reward_values_read(const struct reward *r, const json_t *parameters,
+                                        struct reward_values *v);
+
+/* Drops the JSON values. */
+void reward_values_clear(struct reward_values *v);
+
 /* Frees what reward_open_values made. */
 void reward_close_values(void *state);
 
@@ -16,8 +23,69 @@ void reward_explain(char *reason, const char *fmt, ...) __attribute__((format(pr
 /* 1 when the answer equals the gold answer (boxed, else the last number), else 0. */
 double reward_last_number(const void *state, const struct reward_input *in, char *reason);
 
+/* ---- judged.c: rewards with a math judge; state struct judged ---- */
+extern const struct reward_parameter REWARD_JUDGE_PARAMETERS[];
+extern const struct reward_parameter REWARD_REASONING_PARAMETERS[];
+extern const struct reward_parameter REWARD_LENGTH_PARAMETERS[];
+extern const struct reward_parameter REWARD_COSINE_PARAMETERS[];
+extern const struct reward_parameter REWARD_COSINE_SCALED_PARAMETERS[];
+
+/* Opens the judge and reads the parameters. Fails with RECIPE, MEMORY. */
+MUST_USE enum status reward_open_judged(const struct reward *r, const json_t *parameters,
+                                        void **state);
+
+/* Closes the judge. */
+void reward_close_judged(void *state);
+
+/* Open-R1 accuracy: 1 or 0 by Math-Verify's verdict, NaN when the gold answer can't be read. */
+double reward_accuracy(const void *state, const struct reward_input *in, char *reason);
+
+/* TRL accuracy_reward: as above with TRL's settings of the judge. */
+double reward_accuracy_trl(const void *state, const struct reward_input *in, char *reason);
+
+/* TRL reasoning_accuracy_reward: the text behind the last delimiter; 0 without one. */
+double reward_reasoning_accuracy(const void *state, const struct reward_input *in, char *reason);
+
+/* Open-R1 cosine: lo + (hi - lo)(1 + cos(pi n / max_len)) / 2 of n characters. */
+double reward_cosine(const void *state, const struct reward_input *in, char *reason);
+
+/* TRL cosine_scaled_reward: the same of min(n, max_len) tokens. */
+double reward_cosine_scaled(const void *state, const struct reward_input *in, char *reason);
+
+/* Open-R1 length (Kimi k1.5, arXiv 2501.12599): lambda = 1/2 - (n - min) / (max - min) over the call,
+ * min(0, lambda) when wrong. */
+MUST_USE enum status reward_length(void *state, const struct reward_call *call, double *scores);
+
+/* ---- format.c ---- */
+extern const struct reward_parameter REWARD_FORMAT_PARAMETERS[];
+extern const struct reward_parameter REWARD_CODE_FORMAT_PARAMETERS[];
+
 /* 1 when the completion is <think>\n...\n</think>\n<answer>\n...\n</answer> (open-r1 format). */
 double reward_format(const void *state, const struct reward_input *in, char *reason);
 
+/* The same with a ```LANGUAGE block in the answer (open-r1 code_format). */
+double reward_code_format(const void *state, const struct reward_input *in, char *reason);
+
 /* 0.25 for each of the four tags that occurs exactly once (open-r1 tag_count). */
 double reward_tag_count(const void *state, const struct reward_input *in, char *reason);
+
+/* TRL think_format_reward: <think> at the start, once, and closed. */
+double reward_think_format(const void *state, const struct reward_input *in, char *reason);
+
+/* ---- steps.c, repetition.c, overlong.c ---- */
+extern const struct reward_parameter REWARD_STEPS_PARAMETERS[];
+extern const struct reward_parameter REWARD_REPETITION_PARAMETERS[];
+extern const struct reward_parameter REWARD_TOKEN_REPETITION_PARAMETERS[];
+extern const struct reward_parameter REWARD_OVERLONG_PARAMETERS[];
+
+/* Open-R1 reasoning_steps: min(1, marks of steps / 3). */
+double reward_reasoning_steps(const void *state, const struct reward_input *in, char *reason);
+
+/* Open-R1 repetition_penalty: (1 - unique / all n-grams of words) * max_penalty. */
+double reward_repetition(const void *state, const struct reward_input *in, char *reason);
+
+/* TRL repetition_penalty_reward: the same of token ids. */
+double reward_token_repetition(const void *state, const struct reward_input *in, char *reason);
+
+/* DAPO's soft overlong punishment (arXiv 2503.14476, equation 13), of tokens. */
+double reward_overlong(const void *state, const struct reward_input *in, char *reason);

@@ -58,13 +58,9 @@ static enum status read_value(const struct reward *r, const struct reward_parame
     return STATUS_OK;
 }
 
-enum status reward_open_values(const struct reward *r, const json_t *parameters, void **state)
+enum status reward_values_read(const struct reward *r, const json_t *parameters,
+                               struct reward_values *v)
 {
-    struct reward_values *v = calloc(1, sizeof *v);
-    *state = v;
-    if (!v) {
-        return FAIL(MEMORY, "%s: no memory", r->name);
-    }
     for (int i = 0; r->parameters && r->parameters[i].key; i++) {
         const struct reward_parameter *p = &r->parameters[i];
         ASSERT(i < REWARD_MAX_PARAMETERS);
@@ -73,13 +69,31 @@ enum status reward_open_values(const struct reward *r, const json_t *parameters,
     return STATUS_OK;
 }
 
+void reward_values_clear(struct reward_values *v)
+{
+    for (int i = 0; i < REWARD_MAX_PARAMETERS; i++) {
+        json_decref(v->json[i]);
+        v->json[i] = NULL;
+    }
+}
+
+enum status reward_open_values(const struct reward *r, const json_t *parameters, void **state)
+{
+    struct reward_values *v = calloc(1, sizeof *v);
+    *state = v;
+    if (!v) {
+        return FAIL(MEMORY, "%s: no memory", r->name);
+    }
+    return reward_values_read(r, parameters, v);
+}
+
 void reward_close_values(void *state)
 {
     struct reward_values *v = state;
-    for (int i = 0; v && i < REWARD_MAX_PARAMETERS; i++) {
-        json_decref(v->json[i]);
+    if (v) {
+        reward_values_clear(v);
+        free(v);
     }
-    free(v);
 }
 
 void reward_explain(char *reason, const char *fmt, ...)

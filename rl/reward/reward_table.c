@@ -3,23 +3,26 @@
 
 #include "rl/reward/reward_internal.h"
 
+/* Members of rewards whose state is their parameters alone, and of those that hold a judge. */
+#define VALUES(table)                                                                              \
+    .parameters = (table), .open = reward_open_values, .close = reward_close_values
+#define JUDGED(table)                                                                              \
+    .needs = "solution", .parameters = (table), .open = reward_open_judged,                        \
+    .close = reward_close_judged
+
 static const struct reward REWARDS[] = {
-    {
-        .name = "last_number",
-        .needs = "solution",
-        .row = reward_last_number,
-        .doc = "1 if the boxed or else the last number equals the gold answer",
-    },
+    /* Open-R1 */
     {
         .name = "accuracy",
-        .aliases = "accuracy_reward",
-        .needs = "solution",
-        .row = reward_last_number,
-        .doc = "1 if the boxed or last number equals the gold answer",
+        JUDGED(REWARD_JUDGE_PARAMETERS),
+        .row = reward_accuracy,
+        .doc = "1 if the answer equals the gold one by Math-Verify; it must stand in a box or be "
+               "announced",
     },
     {
         .name = "format",
         .aliases = "format_reward",
+        VALUES(REWARD_FORMAT_PARAMETERS),
         .row = reward_format,
         .doc = "1 for <think>..</think> then <answer>..</answer> on own lines",
     },
@@ -28,6 +31,91 @@ static const struct reward REWARDS[] = {
         .aliases = "tag_count_reward",
         .row = reward_tag_count,
         .doc = "0.25 per think/answer tag that occurs exactly once",
+    },
+    {
+        .name = "reasoning_steps",
+        .aliases = "reasoning_steps_reward",
+        VALUES(REWARD_STEPS_PARAMETERS),
+        .row = reward_reasoning_steps,
+        .doc = "a third per mark of a step: Step 1:, First, a bullet; at most 1",
+    },
+    {
+        .name = "length",
+        .aliases = "len_reward",
+        .scope = REWARD_CALL,
+        JUDGED(REWARD_LENGTH_PARAMETERS),
+        .score = reward_length,
+        .doc = "0.5 for the shortest completion of the call to -0.5 for the longest; wrong ones at "
+               "most 0",
+    },
+    {
+        .name = "cosine",
+        JUDGED(REWARD_COSINE_PARAMETERS),
+        .row = reward_cosine,
+        .doc = "right and wrong answers scaled by a cosine of their characters",
+    },
+    {
+        .name = "repetition_penalty",
+        VALUES(REWARD_REPETITION_PARAMETERS),
+        .row = reward_repetition,
+        .doc = "share of repeated n-grams of words, times a penalty",
+    },
+    {
+        .name = "soft_overlong_punishment",
+        .aliases = "soft_overlong_punishment_reward get_soft_overlong_punishment soft_overlong",
+        VALUES(REWARD_OVERLONG_PARAMETERS),
+        .row = reward_overlong,
+        .doc = "0, falling to -1 over the last tokens before the longest completion",
+    },
+    {
+        .name = "code_format",
+        .aliases = "code_format_reward get_code_format_reward",
+        VALUES(REWARD_CODE_FORMAT_PARAMETERS),
+        .row = reward_code_format,
+        .doc = "format with a fenced code block in the answer",
+    },
+
+    /* TRL */
+    {
+        .name = "accuracy_reward",
+        JUDGED(REWARD_JUDGE_PARAMETERS),
+        .row = reward_accuracy_trl,
+        .doc = "accuracy with TRL's settings of the judge",
+    },
+    {
+        .name = "reasoning_accuracy_reward",
+        .aliases = "reasoning_accuracy",
+        JUDGED(REWARD_REASONING_PARAMETERS),
+        .row = reward_reasoning_accuracy,
+        .doc = "accuracy of what follows the reasoning; 0 when it does not end",
+    },
+    {
+        .name = "think_format_reward",
+        .aliases = "think_format",
+        .row = reward_think_format,
+        .doc = "1 when the completion starts with <think>, once, and closes it",
+    },
+    {
+        .name = "cosine_scaled_reward",
+        .aliases = "get_cosine_scaled_reward cosine_scaled",
+        JUDGED(REWARD_COSINE_SCALED_PARAMETERS),
+        .row = reward_cosine_scaled,
+        .doc = "right and wrong answers scaled by a cosine of their tokens, flat at the end",
+    },
+    {
+        .name = "repetition_penalty_reward",
+        .aliases = "get_repetition_penalty_reward",
+        VALUES(REWARD_TOKEN_REPETITION_PARAMETERS),
+        .row = reward_token_repetition,
+        .doc = "share of repeated n-grams of tokens, times a penalty",
+    },
+
+    /* Graft */
+    {
+        .name = "last_number",
+        .needs = "solution",
+        .row = reward_last_number,
+        .doc = "1 if the boxed or else the last number equals the gold answer",
     },
 };
 

@@ -122,7 +122,7 @@ expect 2 "exceed the context of 256" grpo max_completion_length=5000
 expect 2 "100 problems with 200 held out, but there are 100" grpo dataset_name=sums data_max=9
 also "hold out fewer"
 expect 2 "shards and k_slices are powers of two" grpo shards=3
-expect 2 "reward_funcs: reward 'acuracy' is not known; use last_number, accuracy" grpo reward_funcs=acuracy
+expect 2 "reward_funcs: reward 'acuracy' is not known; use accuracy, format" grpo reward_funcs=acuracy
 expect 2 "match no module of this model; it has model." grpo lora_target_modules=nothing
 
 # Surroundings.

@@ -19,4 +19,10 @@ for n in 1 2; do
         output_dir="$scratch/b$n" >/dev/null
 done
 same adapter_model.safetensors "$scratch/b1" "$scratch/b2"
+for n in 1 2 4; do # length compares the completions of a virtual rank's call
+    ranks $n grpo $common reward_funcs=last_number,length max_steps=2 output_dir="$scratch/c$n" >/dev/null
+done
+same completions.jsonl "$scratch/c1" "$scratch/c2" "$scratch/c4"
+same adapter_model.safetensors "$scratch/c1" "$scratch/c2" "$scratch/c4"
+grep -q '"rewards/length/std":0.[0-9]*[1-9]' "$scratch/c1/log.jsonl"
 echo "ranks 1, 2, 4: byte-identical; max |delta log-prob| = 0"

@@ -1,4 +1,8 @@
-/* Rewards against open-r1 (golden/rewards/open_r1.jsonl): format and tag_count, exactly. */
+/*
+ * Rewards against the functions of open-r1 and TRL (golden/rewards): every recorded call, exactly.
+ * The math judge decides accuracy, length and the cosines; the rest is the rewards' own.
+ */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -12,90 +16,157 @@
 #include "trainer/data/dataset.h"
 #include "trainer/format/json.h"
 
-static double score(const struct reward *r, const char *completion, const json_t *row)
+enum { MOST = 64 };
+
+/* One recorded call: inputs with the columns of their completion. */
+struct recorded {
+    struct reward_input inputs[MOST];
+    json_t *rows[MOST];
+    int32_t *ids[MOST];
+    int64_t count;
+};
+
+static void take_columns(struct recorded *r, const json_t *line)
 {
-    const struct reward_input in = {.completion = completion, .row = row};
-    return r->row(NULL, &in, NULL);
+    static const char *const COLUMNS[] = {"solution", "language"};
+    for (int64_t i = 0; i < r->count; i++) {
+        r->rows[i] = json_object();
+        for (size_t c = 0; c < sizeof COLUMNS / sizeof COLUMNS[0]; c++) {
+            json_t *value = json_array_get(json_object_get(line, COLUMNS[c]), (size_t)i);
+            if (value) {
+                assert_int_equal(json_object_set(r->rows[i], COLUMNS[c], value), 0);
+            }
+        }
+        r->inputs[i].row = r->rows[i];
+    }
 }
 
-/* Scores of one golden line; their number. */
-static int check_line(const struct reward *r, const json_t *line, int64_t number)
+static void take_tokens(struct recorded *r, const json_t *line)
+{
+    const json_t *lengths = json_object_get(line, "completion_lengths");
+    const json_t *lists = json_object_get(line, "completion_ids");
+    for (int64_t i = 0; i < r->count; i++) {
+        const json_t *list = json_array_get(lists, (size_t)i);
+        const json_t *length = json_array_get(lengths, (size_t)i);
+        r->inputs[i].tokens = length ? json_integer_value(length)
+                              : list ? (int64_t)json_array_size(list)
+                                     : -1;
+        if (r->inputs[i].tokens < 0) {
+            continue;
+        }
+        /* Lengths alone were recorded where all ids are the same. */
+        r->ids[i] = calloc((size_t)r->inputs[i].tokens + 1, sizeof *r->ids[i]);
+        assert_non_null(r->ids[i]);
+        for (size_t t = 0; t < json_array_size(list); t++) {
+            r->ids[i][t] = (int32_t)json_integer_value(json_array_get(list, t));
+        }
+        r->inputs[i].ids = r->ids[i];
+    }
+}
+
+static void recorded_open(struct recorded *r, const json_t *line)
 {
     const json_t *completions = json_object_get(line, "completions");
-    const json_t *scores = json_object_get(line, "scores");
-    assert_int_equal(json_array_size(completions), json_array_size(scores));
-    for (size_t i = 0; i < json_array_size(completions); i++) {
-        const char *text = json_string_value(json_array_get(completions, i));
-        const double mine = score(r, text, line);
-        const double golden = json_number_value(json_array_get(scores, i));
-        if (mine != golden) {
-            fail_msg("line %d, completion %zu: %s is %g, not %g:\n%s", (int)number, i, r->name,
-                     mine, golden, text);
+    *r = (struct recorded){.count = (int64_t)json_array_size(completions)};
+    assert_true(r->count <= MOST);
+    for (int64_t i = 0; i < r->count; i++) {
+        r->inputs[i].completion = json_string_value(json_array_get(completions, (size_t)i));
+        assert_non_null(r->inputs[i].completion);
+    }
+    take_columns(r, line);
+    take_tokens(r, line);
+}
+
+static void recorded_close(struct recorded *r)
+{
+    for (int64_t i = 0; i < r->count; i++) {
+        json_decref(r->rows[i]);
+        free(r->ids[i]);
+    }
+}
+
+/* Completions whose score differs from the recorded one. */
+static int check_line(const json_t *line, int64_t number)
+{
+    struct recorded r;
+    struct reward_set set;
+    double scores[MOST];
+    int wrong = 0;
+    const char *name = json_get_string(line, "reward", "");
+    recorded_open(&r, line);
+    assert_int_equal(reward_set_open(&set, &name, 1, json_object_get(line, "params")), STATUS_OK);
+    const struct reward_call call = {.inputs = r.inputs, .count = r.count};
+    assert_int_equal(reward_set_score(&set, 0, &call, scores), STATUS_OK);
+    const json_t *golden = json_object_get(line, "scores");
+    assert_int_equal(json_array_size(golden), r.count);
+    for (int64_t i = 0; i < r.count; i++) {
+        const json_t *want = json_array_get(golden, (size_t)i);
+        const double score = json_number_value(want);
+        const bool same = json_is_null(want) ? isnan(scores[i])
+                                             : fabs(scores[i] - score) <= 1e-12 * fmax(1, fabs(score));
+        if (!same) {
+            wrong++;
+            print_message("  line %d, completion %d: %s is %g, not %s%g: %.200s | %s\n", (int)number,
+                          (int)i, name, scores[i], json_is_null(want) ? "null " : "", score,
+                          r.inputs[i].completion,
+                          json_get_string(r.rows[i], "solution", ""));
         }
     }
-    return (int)json_array_size(completions);
+    reward_set_close(&set);
+    recorded_close(&r);
+    return wrong;
+}
+
+/* Rewards that ask the math judge, which has its own record of verdicts. */
+static bool is_judged(const json_t *line)
+{
+    const struct reward *r = reward_find(json_get_string(line, "reward", ""));
+    return r && r->needs && strcmp(r->needs, "solution") == 0;
+}
+
+static void follow(const char *file, bool judged)
+{
+    char folder[GOLDEN_PATH];
+    char path[GOLDEN_PATH + 32];
+    struct dataset *lines;
+    int calls = 0;
+    int wrong = 0;
+    (void)snprintf(path, sizeof path, "%s/%s", golden_files_folder("rewards", folder), file);
+    golden_files_need(dataset_open(&lines, path, NULL, NULL), path);
+    for (int64_t i = 0; i < dataset_count(lines); i++) {
+        json_t *line = dataset_row(lines, i);
+        assert_non_null(line);
+        /* extract_code is the sandbox's helper, not a reward. */
+        if (strcmp(json_get_string(line, "reward", ""), "extract_code") != 0
+            && is_judged(line) == judged) {
+            wrong += check_line(line, i + 1);
+            calls++;
+        }
+        json_decref(line);
+    }
+    print_message("  %s: %d calls, %d scores differ\n", file, calls, wrong);
+    assert_true(calls > 0);
+    assert_int_equal(wrong, 0);
+    dataset_close(lines);
 }
 
 static void rewards_follow_open_r1(void **state)
 {
     (void)state;
-    static const char *const NAMES[] = {"format", "tag_count"};
-    char folder[GOLDEN_PATH];
-    char path[GOLDEN_PATH + 32];
-    struct dataset *lines;
-    int done[2] = {0};
-    (void)snprintf(path, sizeof path, "%s/open_r1.jsonl", golden_files_folder("rewards", folder));
-    golden_files_need(dataset_open(&lines, path, NULL, NULL), path);
-    for (int64_t i = 0; i < dataset_count(lines); i++) {
-        json_t *line = dataset_row(lines, i);
-        assert_non_null(line);
-        for (size_t k = 0; k < 2; k++) {
-            if (strcmp(json_get_string(line, "reward", ""), NAMES[k]) == 0) {
-                done[k] += check_line(reward_find(NAMES[k]), line, i + 1);
-            }
-        }
-        json_decref(line);
-    }
-    print_message("  %d completions for format, %d for tag_count\n", done[0], done[1]);
-    assert_true(done[0] > 0 && done[1] > 0);
-    dataset_close(lines);
+    follow("open_r1.jsonl", false);
 }
 
-/* Edges of both patterns, by reading them. */
-static void edges_of_the_patterns(void **state)
+static void rewards_follow_trl(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text;
-        double format;
-        double tags;
-    } CASES[] = {
-        {"<think>\na\n</think>\n<answer>\nb\n</answer>", 1.0, 1.0},
-        {"<think>\na\n</think>\n<answer>\nb\n</answer>\nmore", 1.0, 1.0},
-        {"<think>\na\n</think>\n<answer>\nb\n</answer> more", 0.0, 1.0},
-        {"x<think>\na\n</think>\n<answer>\nb\n</answer>", 0.0, 1.0},
-        {"<think>\n\n</think>\n<answer>\n\n</answer>", 1.0, 1.0},
-        {"<think>\n</think>\n<answer>\n</answer>", 0.0, 1.0},
-        {"<think>\na\n</think>\n\n<answer>\nb\n</answer>", 0.0, 1.0},
-        {"<think>\na\n</think>\n<answer>\nb\n</answer>x\n</answer>", 1.0, 0.75},
-        {"<think>\n<think>\na\n</think>\n<answer>\nb\n</answer>", 1.0, 0.75},
-        {"<think> a </think> <answer> b </answer>", 0.0, 0.0},
-        {"", 0.0, 0.0},
-    };
-    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
-        const double format = score(reward_find("format"), CASES[i].text, NULL);
-        const double tags = score(reward_find("tag_count"), CASES[i].text, NULL);
-        if (format != CASES[i].format || tags != CASES[i].tags) {
-            fail_msg("case %zu: format %g, tag_count %g", i, format, tags);
-        }
-    }
+    follow("trl.jsonl", false);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(edges_of_the_patterns),
         cmocka_unit_test(rewards_follow_open_r1),
+        cmocka_unit_test(rewards_follow_trl),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

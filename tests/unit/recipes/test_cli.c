@@ -153,6 +153,11 @@ static void recipe_becomes_configurations(void **state)
     json_t *parameters;
     assert_int_equal(recipe_reward_parameters(&r, &parameters), STATUS_OK);
     assert_int_equal(json_integer_value(json_object_get(parameters, "cosine_max_len")), 1000);
+    assert_string_equal(json_string_value(json_object_get(parameters, "judge_rule")),
+                        "math-verify");
+    assert_true(json_is_false(json_object_get(parameters, "cosine_clamp")));
+    assert_null(json_object_get(parameters, "reasoning_delimiters"));
+    assert_null(json_object_get(parameters, "reward_funcs"));
     json_decref(parameters);
     recipe_close(&r);
 }

@@ -13,7 +13,7 @@
 static void rewards_are_found_by_every_name(void **state)
 {
     (void)state;
-    char names[1024];
+    char names[2048];
     reward_names(names, sizeof names);
     for (int64_t i = 0; reward_at(i); i++) {
         const struct reward *r = reward_at(i);
@@ -31,7 +31,11 @@ static void rewards_are_found_by_every_name(void **state)
             assert_string_not_equal(reward_at(k)->name, r->name);
         }
     }
-    assert_ptr_equal(reward_find("accuracy_reward"), reward_find("accuracy"));
+    /* One name in both vocabularies, two rewards. */
+    assert_ptr_not_equal(reward_find("accuracy_reward"), reward_find("accuracy"));
+    assert_ptr_not_equal(reward_find("repetition_penalty"), reward_find("repetition_penalty_reward"));
+    assert_ptr_equal(reward_find("soft_overlong_punishment_reward"),
+                     reward_find("soft_overlong_punishment"));
     assert_null(reward_at(-1));
     assert_null(reward_find("form"));
     assert_null(reward_find("format_rewards"));
@@ -143,7 +147,7 @@ static void sets_score_and_refuse(void **state)
 
     const char *const wrong[] = {"format", "formt"};
     assert_int_equal(reward_set_open(&set, wrong, 2, NULL), STATUS_RECIPE);
-    assert_non_null(strstr(status_message(), "'formt' is not known; use last_number"));
+    assert_non_null(strstr(status_message(), "'formt' is not known; use accuracy, format"));
     reward_set_close(&set);
     assert_int_equal(reward_set_open(&set, wrong, 0, NULL), STATUS_RECIPE);
     assert_int_equal(reward_set_open(&set, wrong, REWARD_MAX + 1, NULL), STATUS_RECIPE);
