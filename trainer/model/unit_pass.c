@@ -33,25 +33,38 @@ static enum status prepare_arenas(struct unit_pass *p, const struct batch *b)
     size_t step_bytes;
     size_t scratch_bytes;
     TRY(model_plan(p->model, &pass, b->tokens, b->n_out, &step_bytes, &scratch_bytes));
-    const size_t outputs = ((size_t)b->n_out * sizeof(float) + ARENA_ALIGN) * 6;
+    const size_t outputs = ((size_t)b->n_out * sizeof(float) + ARENA_ALIGN) * 7;
     TRY(arena_ensure(&p->step, "activations", step_bytes + outputs));
     return arena_ensure(&p->scratch, "step scratch", scratch_bytes);
 }
 
-/* Log-probs under the bare base (adapters off). */
-static enum status reference_logps(struct unit_pass *p, const struct batch *b, float *ref)
+/* Head results under the bare base (adapters off), or the reference's own weights. */
+static enum status reference_forward(struct unit_pass *p, const struct batch *b,
+                                     const struct head_result *head)
 {
     struct pass pass = make_pass(p, b);
     pass.hooks = false;
     pass.grad = false;
     float *hidden;
     const size_t mark = arena_mark(&p->step);
-    TRY(model_forward(p->model, &pass, b, &hidden, NULL));
-    const struct head_result head = {.logp = ref};
-    TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
+    model_reference_enter(p->full);
+    enum status status = model_forward(p->model, &pass, b, &hidden, NULL);
+    if (status == STATUS_OK) {
+        status = model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, head);
+    }
+    model_reference_leave(p->full);
+    TRY(status);
     arena_rewind(&p->step, mark);
     arena_rewind(&p->scratch, 0);
     return STATUS_OK;
+}
+
+static enum status alloc_head(struct unit_pass *p, size_t n, struct head_result *head)
+{
+    TRY(arena_alloc(&p->step, n, sizeof(float), &head->logp));
+    TRY(arena_alloc(&p->step, n, sizeof(float), &head->entropy));
+    TRY(arena_alloc(&p->step, n, sizeof(float), &head->lse));
+    return arena_alloc(&p->step, n, sizeof(int32_t), &head->best);
 }
 
 static enum status run_built(struct unit_pass *p, const struct batch *b,
@@ -61,23 +74,25 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
     struct head_result head = {0};
     float *ref = NULL;
     float *dlogp = NULL;
-    TRY(arena_alloc(&p->step, n, sizeof(float), &head.logp));
-    TRY(arena_alloc(&p->step, n, sizeof(float), &head.entropy));
-    TRY(arena_alloc(&p->step, n, sizeof(float), &head.lse));
-    TRY(arena_alloc(&p->step, n, sizeof(int32_t), &head.best));
+    float *dentropy = NULL;
+    TRY(alloc_head(p, n, &head));
     if (p->grad) {
         TRY(arena_alloc(&p->step, n, sizeof(float), &dlogp));
     }
+    if (p->grad && p->entropy_grad) {
+        TRY(arena_alloc(&p->step, n, sizeof(float), &dentropy));
+    }
     if (p->reference) {
         TRY(arena_alloc(&p->step, n, sizeof(float), &ref));
-        TRY(reference_logps(p, b, ref));
+        TRY(reference_forward(p, b, &(struct head_result){.logp = ref}));
     }
     const struct pass pass = make_pass(p, b);
     float *hidden;
     struct model_state *state = NULL;
     TRY(model_forward(p->model, &pass, b, &hidden, &state));
     TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
-    const struct unit_outputs out = {.batch = b, .head = &head, .ref = ref, .dlogp = dlogp};
+    const struct unit_outputs out = {
+        .batch = b, .head = &head, .ref = ref, .dlogp = dlogp, .dentropy = dentropy};
     objective(ctx, &out);
     if (!p->grad) {
         return STATUS_OK;
@@ -89,18 +104,37 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
         .temperature = p->temperature,
         .head = &head,
         .dlogp = dlogp,
+        .dentropy = dentropy,
     };
     return model_backward(p->model, &pass, &backward);
+}
+
+static enum status build(struct unit_pass *p, const struct pack_unit *units, int64_t count,
+                         struct batch *batch)
+{
+    TRY(arena_ensure(&p->pack, "packed rows", pack_bytes(units, count)));
+    TRY(pack_build(&p->pack, units, count, batch));
+    return prepare_arenas(p, batch);
 }
 
 enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units, int64_t count,
                           unit_objective_fn objective, void *ctx)
 {
     struct batch batch;
-    TRY(arena_ensure(&p->pack, "packed rows", pack_bytes(units, count)));
-    TRY(pack_build(&p->pack, units, count, &batch));
-    TRY(prepare_arenas(p, &batch));
+    TRY(build(p, units, count, &batch));
     return run_built(p, &batch, objective, ctx);
+}
+
+enum status unit_pass_reference(struct unit_pass *p, const struct pack_unit *units, int64_t count,
+                                unit_objective_fn objective, void *ctx)
+{
+    struct batch batch;
+    struct head_result head = {0};
+    TRY(build(p, units, count, &batch));
+    TRY(alloc_head(p, (size_t)batch.n_out, &head));
+    TRY(reference_forward(p, &batch, &head));
+    objective(ctx, &(struct unit_outputs){.batch = &batch, .head = &head});
+    return STATUS_OK;
 }
 
 void unit_pass_close(struct unit_pass *p)

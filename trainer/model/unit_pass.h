@@ -6,14 +6,16 @@
 
 #include "trainer/model/model.h"
 #include "trainer/model/pack.h"
+#include "trainer/model/reference.h"
 
 /* Sees the log-probs, entropies and best ids of a micro-batch, in output order (unit, branch, token),
- * and, when asked for, the bare base's log-probs; writes dlogp [n_out] when there is a backward. */
+ * and, when asked for, the reference's log-probs; writes dlogp [n_out] when there is a backward. */
 struct unit_outputs {
     const struct batch *batch;
     const struct head_result *head;
     const float *ref; /* [n_out] or NULL */
     float *dlogp;     /* [n_out] to fill, NULL: no backward */
+    float *dentropy;  /* [n_out] to fill, NULL: no backward or not asked for */
 };
 typedef void (*unit_objective_fn)(void *ctx, const struct unit_outputs *out);
 
@@ -24,7 +26,9 @@ struct unit_pass {
     float temperature;
     bool hooks;      /* adapters on */
     bool grad;       /* run the backward */
-    bool reference;  /* also the bare base's log-probs */
+    bool reference;  /* also the reference's log-probs */
+    struct model_reference *full; /* the reference in full training; NULL: the bare base */
+    bool entropy_grad; /* the objective has a derivative in the entropies */
     bool checkpoint; /* save block inputs only */
     struct arena pack;
     struct arena step;
@@ -34,6 +38,11 @@ struct unit_pass {
 /* Runs `count` units as one micro-batch. Fails with MEMORY. */
 MUST_USE enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units,
                                    int64_t count, unit_objective_fn objective, void *ctx);
+
+/* Runs `count` units under the reference alone: head->logp and the rest are the reference's, there is
+ * no backward. Fails with MEMORY. */
+MUST_USE enum status unit_pass_reference(struct unit_pass *p, const struct pack_unit *units,
+                                         int64_t count, unit_objective_fn objective, void *ctx);
 
 /* Releases the arenas. */
 void unit_pass_close(struct unit_pass *p);
