@@ -248,3 +248,52 @@ done:
     pieces_free(&pieces[1]);
     return status;
 }
+
+static bool decodes_by(const struct tokenizer *t, enum tok_kind kind)
+{
+    for (int64_t i = 0; i < t->decoder.count; i++) {
+        if (t->decoder.items[i].kind == kind) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What a token adds behind an equal one: steps that treat the start of a text differently are out. */
+static enum status second_of_two(const struct tokenizer *t, int32_t id, struct text *out)
+{
+    const int32_t twice[2] = {id, id};
+    struct text one;
+    struct text two;
+    TRY(tokenizer_decode(t, twice, 1, true, &one));
+    const enum status status = tokenizer_decode(t, twice, 2, true, &two);
+    free(one.data);
+    TRY(status);
+    memmove(two.data, two.data + one.length, two.length - one.length + 1);
+    *out = (struct text){.data = two.data, .length = two.length - one.length};
+    return STATUS_OK;
+}
+
+enum status tokenizer_token_bytes(const struct tokenizer *t, int32_t id, struct text *out)
+{
+    size_t n = 0;
+    const bool known = id >= 0 && id < tokenizer_vocab_size(t);
+    const char *token = known ? tok_id_text(t, id, &n) : NULL;
+    if (token == NULL || tok_is_special(t, id)) {
+        return tok_string_copy(out, "", 0);
+    }
+    if (decodes_by(t, TOK_BYTE_FALLBACK) && byte_token(token, n) >= 0) {
+        const char byte = (char)byte_token(token, n);
+        return tok_string_copy(out, &byte, 1);
+    }
+    if (!decodes_by(t, TOK_BYTE_LEVEL)) {
+        return second_of_two(t, id, out);
+    }
+    struct tok_text bytes = {0};
+    enum status status = append_bytes(&bytes, token, n);
+    if (status == STATUS_OK) {
+        status = tok_string_copy(out, bytes.length ? bytes.data : "", bytes.length);
+    }
+    tok_text_free(&bytes);
+    return status;
+}

@@ -61,6 +61,10 @@ MUST_USE enum status tokenizer_encode_spans(const struct tokenizer *t, const cha
 MUST_USE enum status tokenizer_decode(const struct tokenizer *t, const int32_t *ids, int64_t count,
                                       bool skip_special, struct text *out);
 
+/* The raw bytes a token adds to a text that goes on (a part of a UTF-8 character, too); none for a
+ * special id or one without text. The caller frees out->data. Fails with MEMORY. */
+MUST_USE enum status tokenizer_token_bytes(const struct tokenizer *t, int32_t id, struct text *out);
+
 /* Highest id + 1. */
 int32_t tokenizer_vocab_size(const struct tokenizer *t);
 

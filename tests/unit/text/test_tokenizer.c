@@ -105,6 +105,41 @@ static void flags_choose_specials(void **state)
     tokenizer_close(t);
 }
 
+/* The bytes of the tokens behind the first, joined, are the bytes of the text. */
+static void token_bytes_join_to_the_text(void **state)
+{
+    (void)state;
+    static const char *const FOLDERS[] = {"byte_level", "sentencepiece"};
+    static const char *const TEXTS[] = {"hello world \xC3\xA9", "aab ab\xE2\x82\xAC ab"};
+    for (int f = 0; f < 2; f++) {
+        struct tokenizer *t = open_folder(data_path(FOLDERS[f]));
+        struct token_list ids = {0};
+        char joined[256];
+        size_t n = 0;
+        assert_int_equal(tokenizer_encode(t, TEXTS[f], strlen(TEXTS[f]), 0, &ids), STATUS_OK);
+        for (int64_t i = 0; i < ids.count; i++) {
+            struct text bytes;
+            assert_int_equal(tokenizer_token_bytes(t, ids.ids[i], &bytes), STATUS_OK);
+            memcpy(joined + n, bytes.data, bytes.length);
+            n += bytes.length;
+            free(bytes.data);
+        }
+        /* sentencepiece puts a space in front of the first word */
+        const size_t skip = joined[0] == ' ' && TEXTS[f][0] != ' ';
+        assert_int_equal(n - skip, strlen(TEXTS[f]));
+        assert_memory_equal(joined + skip, TEXTS[f], n - skip);
+        struct text none;
+        assert_int_equal(tokenizer_token_bytes(t, 0, &none), STATUS_OK); /* special */
+        assert_int_equal(none.length, 0);
+        free(none.data);
+        assert_int_equal(tokenizer_token_bytes(t, 1 << 20, &none), STATUS_OK); /* beyond */
+        assert_int_equal(none.length, 0);
+        free(none.data);
+        token_list_free(&ids);
+        tokenizer_close(t);
+    }
+}
+
 static void spans_point_into_the_text(void **state)
 {
     (void)state;
@@ -279,7 +314,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(rows_match),
                                        cmocka_unit_test(flags_choose_specials),
-                                       cmocka_unit_test(spans_point_into_the_text),
+                                       cmocka_unit_test(token_bytes_join_to_the_text),
+        cmocka_unit_test(spans_point_into_the_text),
                                        cmocka_unit_test(encode_appends),
                                        cmocka_unit_test(folder_names_specials),
                                        cmocka_unit_test(missing_files_are_fine),
