@@ -166,7 +166,7 @@ static enum status run_pass(const struct model *m, const struct pass *pass,
     TRY(arena_alloc(pass->step, n, sizeof(float), &dlogp));
     TRY(arena_alloc(pass->step, n, sizeof *stats, &stats));
     TRY(model_forward(m, pass, &b, &hidden, &state));
-    TRY(model_logits(m, pass, hidden, b.n_out, 1.0f, out->logits, stats));
+    TRY(model_logits(m, pass, hidden, b.n_out, 1.0f, out->logits, stats, NULL));
     TRY(model_head(m, pass, hidden, b.n_out, b.targets, 1.0f, &head));
     for (int64_t t = 0; t < b.n_out; t++) {
         const bool used = b.targets[t] >= 0;

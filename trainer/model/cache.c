@@ -26,16 +26,24 @@ struct kv_cache {
     float *values;
 };
 
-static int64_t pages_for(int64_t length)
+static int64_t pages_for(const struct kv_cache *c, int64_t length)
 {
-    return (length + CACHE_PAGE - 1) / CACHE_PAGE;
+    return (length + c->shape.page - 1) / c->shape.page;
+}
+
+/* The shape with its defaults filled in. */
+static struct kv_cache_shape filled(const struct kv_cache_shape *shape)
+{
+    struct kv_cache_shape s = *shape;
+    s.page = s.page > 0 ? s.page : CACHE_PAGE;
+    return s;
 }
 
 /* Lays the cache out in an arena (measuring: only sizes). */
 static enum status lay_out(struct kv_cache *c, struct arena *a)
 {
     const struct kv_cache_shape *s = &c->shape;
-    const size_t rows = (size_t)s->pages * CACHE_PAGE;
+    const size_t rows = (size_t)s->pages * (size_t)s->page;
     const size_t sequences = (size_t)s->sequences;
     size_t floats;
     size_t slots;
@@ -60,11 +68,12 @@ static enum status lay_out(struct kv_cache *c, struct arena *a)
 static enum status check_shape(const struct kv_cache_shape *s)
 {
     if (s->layers < 1 || s->kv_dim < 1 || s->pages < 1 || s->sequences < 1 || s->length < 1
-        || s->pages > INT32_MAX / CACHE_PAGE || s->length > INT32_MAX) {
+        || s->page % OPS_ATTN_BLOCK != 0 || s->pages > INT32_MAX / s->page
+        || s->length > INT32_MAX) {
         return FAIL(MEMORY,
-                    "K/V cache: %" PRId64 " pages of %d positions for %" PRId64
+                    "K/V cache: %" PRId64 " pages of %" PRId64 " positions for %" PRId64
                     " sequences of %" PRId64 " is no possible size; change rollout_pages",
-                    s->pages, CACHE_PAGE, s->sequences, s->length);
+                    s->pages, s->page, s->sequences, s->length);
     }
     return STATUS_OK;
 }
@@ -72,8 +81,9 @@ static enum status check_shape(const struct kv_cache_shape *s)
 static enum status measure(const struct kv_cache_shape *shape, size_t *bytes)
 {
     struct arena a;
-    struct kv_cache c = {.shape = *shape, .page_limit = pages_for(shape->length)};
-    TRY(check_shape(shape));
+    struct kv_cache c = {.shape = filled(shape)};
+    TRY(check_shape(&c.shape));
+    c.page_limit = pages_for(&c, shape->length);
     arena_open_measure(&a, "K/V cache");
     TRY(lay_out(&c, &a));
     *bytes = a.peak;
@@ -96,8 +106,8 @@ enum status kv_cache_open(struct kv_cache **out, const struct kv_cache_shape *sh
     if (!c) {
         return FAIL(MEMORY, "K/V cache: no memory");
     }
-    c->shape = *shape;
-    c->page_limit = pages_for(shape->length);
+    c->shape = filled(shape);
+    c->page_limit = pages_for(c, shape->length);
     TRY_TO(status, fail, arena_open(&c->arena, "K/V cache", bytes));
     TRY_TO(status, fail, lay_out(c, &c->arena));
     for (int64_t i = 0; i < shape->pages; i++) { /* the lowest page is taken first */
@@ -154,20 +164,22 @@ static void drop_page(struct kv_cache *c, int32_t page)
 static void copy_page(struct kv_cache *c, int32_t from, int32_t to, int64_t positions)
 {
     const int64_t width = c->shape.kv_dim;
+    const int64_t page = c->shape.page;
     const size_t bytes = (size_t)(positions * width) * sizeof(float);
     for (int64_t l = 0; l < c->shape.layers; l++) {
         float *keys = kv_cache_keys(c, l);
         float *values = kv_cache_values(c, l);
-        memcpy(keys + to * CACHE_PAGE * width, keys + from * CACHE_PAGE * width, bytes);
-        memcpy(values + to * CACHE_PAGE * width, values + from * CACHE_PAGE * width, bytes);
+        memcpy(keys + to * page * width, keys + from * page * width, bytes);
+        memcpy(values + to * page * width, values + from * page * width, bytes);
     }
 }
 
 /* Rows of positions [begin, end) from the page table. */
-static void fill_rows(struct cache_sequence *s, int64_t begin, int64_t end)
+static void fill_rows(const struct kv_cache *c, struct cache_sequence *s, int64_t begin, int64_t end)
 {
+    const int64_t page = c->shape.page;
     for (int64_t i = begin; i < end; i++) {
-        s->rows[i] = s->page[i / CACHE_PAGE] * CACHE_PAGE + (int32_t)(i % CACHE_PAGE);
+        s->rows[i] = (int32_t)(s->page[i / page] * page + i % page);
     }
 }
 
@@ -190,8 +202,8 @@ enum status kv_cache_new(struct kv_cache *c, int64_t *seq)
 enum status kv_cache_fork(struct kv_cache *c, int64_t from, int64_t length, int64_t *seq)
 {
     const struct cache_sequence *source = sequence(c, from);
-    const int64_t full = length / CACHE_PAGE;
-    const int64_t rest = length % CACHE_PAGE;
+    const int64_t full = length / c->shape.page;
+    const int64_t rest = length % c->shape.page;
     ASSERT(length >= 0 && length <= source->length);
     TRY(need_pages(c, rest > 0));
     TRY(kv_cache_new(c, seq));
@@ -206,7 +218,7 @@ enum status kv_cache_fork(struct kv_cache *c, int64_t from, int64_t length, int6
         copy_page(c, source->page[full], s->page[full], rest);
     }
     s->length = length;
-    fill_rows(s, 0, length);
+    fill_rows(c, s, 0, length);
     return STATUS_OK;
 }
 
@@ -221,22 +233,22 @@ enum status kv_cache_append(struct kv_cache *c, int64_t seq, int64_t count)
                     count, s->length, c->shape.length);
     }
     const int64_t last = s->pages - 1;
-    const int64_t rest = s->length % CACHE_PAGE;
+    const int64_t rest = s->length % c->shape.page;
     /* After a truncation the last page may be one that others share beyond our length. */
     const bool shared = count > 0 && rest > 0 && c->references[s->page[last]] > 1;
-    const int64_t pages = pages_for(s->length + count);
+    const int64_t pages = pages_for(c, s->length + count);
     TRY(need_pages(c, pages - s->pages + shared));
     if (shared) {
         const int32_t old = s->page[last];
         s->page[last] = take_page(c);
         copy_page(c, old, s->page[last], rest);
         drop_page(c, old);
-        fill_rows(s, last * CACHE_PAGE, s->length);
+        fill_rows(c, s, last * c->shape.page, s->length);
     }
     while (s->pages < pages) {
         s->page[s->pages++] = take_page(c);
     }
-    fill_rows(s, s->length, s->length + count);
+    fill_rows(c, s, s->length, s->length + count);
     s->length += count;
     return STATUS_OK;
 }
@@ -245,7 +257,7 @@ void kv_cache_truncate(struct kv_cache *c, int64_t seq, int64_t length)
 {
     struct cache_sequence *s = sequence(c, seq);
     ASSERT(length >= 0 && length <= s->length);
-    while (s->pages > pages_for(length)) {
+    while (s->pages > pages_for(c, length)) {
         drop_page(c, s->page[--s->pages]);
     }
     s->length = length;
@@ -275,7 +287,7 @@ const int32_t *kv_cache_rows(const struct kv_cache *c, int64_t seq)
 static float *layer_rows(const struct kv_cache *c, float *base, int64_t layer)
 {
     ASSERT(layer >= 0 && layer < c->shape.layers);
-    return base + layer * c->shape.pages * CACHE_PAGE * c->shape.kv_dim;
+    return base + layer * c->shape.pages * c->shape.page * c->shape.kv_dim;
 }
 
 float *kv_cache_keys(const struct kv_cache *c, int64_t layer)

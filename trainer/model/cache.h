@@ -2,7 +2,7 @@
  * Caches of a rollout. One interface (append, fork, truncate, snapshot) for the kinds paged K/V,
  * latent, recurrent and convolution; this file has the paged kind.
  *
- * Pages hold CACHE_PAGE positions of all layers, so a page is a multiple of the attention block and
+ * Pages hold a multiple of OPS_ATTN_BLOCK positions of all layers (CACHE_PAGE unless told), and
  * sharing a prefix is sharing whole pages: fork() of a sequence shares its full pages by reference
  * count and copies the last, partly filled one.
  */
@@ -14,7 +14,7 @@
 enum cache_kind { CACHE_PAGED, CACHE_LATENT, CACHE_RECURRENT, CACHE_CONVOLUTION };
 enum { CACHE_PAGE = 64 };
 
-struct kv_cache; /* opaque; keys and values per layer are [pages * CACHE_PAGE, kv_dim] */
+struct kv_cache; /* opaque; keys and values per layer are [pages * page, kv_dim] */
 
 struct kv_cache_shape {
     int64_t layers;
@@ -22,6 +22,7 @@ struct kv_cache_shape {
     int64_t pages;      /* page budget */
     int64_t sequences;  /* most sequences alive at once */
     int64_t length;     /* most positions of one sequence */
+    int64_t page;       /* positions of a page, a multiple of OPS_ATTN_BLOCK; 0: CACHE_PAGE */
 };
 
 /* Reserves the pages. Fails with MEMORY, naming the budget. */
@@ -58,7 +59,7 @@ int64_t kv_cache_free_pages(const struct kv_cache *c);
 /* Row of every position: key_rows[0 .. length). Borrowed, valid until the sequence changes. */
 const int32_t *kv_cache_rows(const struct kv_cache *c, int64_t seq);
 
-/* Base of one layer's keys and values: [pages * CACHE_PAGE, kv_dim]. */
+/* Base of one layer's keys and values: [pages * page, kv_dim]. */
 float *kv_cache_keys(const struct kv_cache *c, int64_t layer);
 
 /* Values of one layer, same shape. */

@@ -140,8 +140,9 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
 
 enum status model_logits(const struct model *m, const struct pass *p, const float *hidden,
                          int64_t n_out, float temperature, float *logits,
-                         struct logit_stats *stats)
+                         struct logit_stats *stats, struct logit_mark *marks)
 {
+    const int64_t chunks = (m->config.vocab + OPS_HEAD_CHUNK - 1) / OPS_HEAD_CHUNK;
     TRY(check_head_hooks(m, p));
     init_stats(stats, n_out);
     for (int64_t v = 0; v < m->config.vocab; v += OPS_HEAD_CHUNK) {
@@ -156,6 +157,9 @@ enum status model_logits(const struct model *m, const struct pass *p, const floa
         a.stats = stats;
         a.store = true;
         p->ops->ops->logit_stats(p->ops, &a);
+        for (int64_t i = 0; marks && i < n_out; i++) {
+            marks[i * chunks + v / OPS_HEAD_CHUNK] = (struct logit_mark){stats[i].max, stats[i].sum};
+        }
     }
     return p->ops->ops->sync(p->ops);
 }

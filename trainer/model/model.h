@@ -112,11 +112,18 @@ MUST_USE enum status model_head(const struct model *m, const struct pass *p, con
                                 int64_t n_out, const int32_t *targets, float temperature,
                                 const struct head_result *out);
 
+/* Running statistics of a row behind one of the head's vocabulary chunks: sum exp(z - max) of the ids
+ * so far and their largest z. */
+struct logit_mark {
+    float max;
+    float sum;
+};
+
 /* All logits [n_out, vocab] (after softcap and 1 / temperature) plus the same statistics, bit-equal
- * to model_head's: the sampler's form. */
+ * to model_head's: the sampler's form. marks: NULL, or [n_out, chunks of OPS_HEAD_CHUNK ids]. */
 MUST_USE enum status model_logits(const struct model *m, const struct pass *p, const float *hidden,
                                   int64_t n_out, float temperature, float *logits,
-                                  struct logit_stats *stats);
+                                  struct logit_stats *stats, struct logit_mark *marks);
 
 /* Gradients: dlogp [n_out] and dentropy [n_out] or NULL -> every hook parameter's gradient is added
  * to its param_set. `head` holds lse (and entropy) as computed by model_head. d_embed: NULL, or

@@ -159,7 +159,7 @@ static void run_staged(struct rollout *r)
     arena_rewind(&r->step, 0);
     arena_rewind(&r->scratch, 0);
     tiny_need(model_forward(s->t.m, &pass, &batch, &hidden, NULL));
-    tiny_need(model_logits(s->t.m, &pass, hidden, r->sequences, 0.8f, r->logits, r->stats));
+    tiny_need(model_logits(s->t.m, &pass, hidden, r->sequences, 0.8f, r->logits, r->stats, NULL));
     r->tokens = 0;
     r->sequences = 0;
 }
