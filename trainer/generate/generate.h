@@ -1,27 +1,15 @@
 /*
- * Batched decode on paged K/V with a shared prompt prefix, and the sampler.
+ * Batched generation on paged K/V: every prompt's completions are one tree.
  *
  * Every completion's tokens depend on (seed, step, row, sample, position) alone, never on batch
- * limits, page sizes, order or ranks; log-probs are of the full T-scaled distribution and equal the
- * training forward's bit for bit.
+ * limits, page sizes, preemption, drafts, order or ranks; log-probs are of the full T-scaled
+ * distribution and equal the training forward's bit for bit.
  */
 #pragma once
 
+#include "trainer/generate/sampler.h"
 #include "trainer/model/cache.h"
 #include "trainer/model/model.h"
-
-struct sample_config {
-    double temperature;   /* 0: greedy */
-    int64_t top_k;        /* 0: off; ties with the k-th are kept */
-    double top_p;         /* 1: off */
-    double min_p;         /* 0: off */
-    int64_t max_new_tokens;
-    const int32_t *stops; /* ids that end a completion; the id itself is kept */
-    int64_t stop_count;
-    uint64_t seed;
-    uint32_t step;        /* part of the random key */
-    uint32_t purpose;     /* enum rng_purpose */
-};
 
 struct prompt {
     const int32_t *ids;
@@ -29,6 +17,8 @@ struct prompt {
     uint32_t row;     /* random key: index of the prompt in its round */
     int64_t samples;  /* completions wanted */
     uint32_t first_sample; /* random key of the first, usually 0 */
+    int64_t expected; /* predicted tokens of a completion; longest first, ties by index */
+    const int64_t *most; /* [samples] most tokens of each instead of max_new_tokens, NULL: none */
 };
 
 struct completion {
@@ -38,7 +28,7 @@ struct completion {
     int32_t *ids;     /* owned by the set */
     float *logp;      /* log-prob of each token under the T-scaled distribution (T = 1 if greedy) */
     float *entropy;   /* entropy of that distribution at each position */
-    bool stopped;     /* ended by a stop id; false: cut off at max_new_tokens */
+    bool stopped;     /* ended by a stop id, string or the constraint; false: cut off */
     float margin;     /* greedy: smallest top-1/top-2 gap on the way (log-prob units) */
 };
 
@@ -47,10 +37,19 @@ struct completion_set {
     struct completion *items; /* prompt-major, sample ascending */
 };
 
+/* None of these decides a bit of a completion. */
 struct generate_limits {
-    int64_t max_rows;     /* sequences decoded at once; 0: 64 */
-    int64_t cache_pages;  /* page budget; 0: enough for max_rows */
+    int64_t max_rows;      /* completions in work at once; 0: 64 */
+    int64_t cache_pages;   /* page budget; 0: enough for max_rows */
+    int64_t page;          /* positions of a page, a multiple of 32; 0: 64 */
+    int64_t prefill;       /* prompt tokens of one step next to the decoded rows; 0: 512 */
+    int64_t preempt_every; /* tests: every so many steps the newest branch loses its pages; 0: never */
+    bool unshared;         /* every completion computes its prompt and its tokens for itself */
 };
+
+/* Called on the generating thread for each completion when it ends, in the order they end. The
+ * completion is final and may be taken over (ids, logp and entropy set to NULL). */
+typedef enum status (*completion_fn)(void *ctx, struct completion *done);
 
 struct generate_args {
     const struct model *model;
@@ -61,28 +60,33 @@ struct generate_args {
     struct sample_config sample;
     struct generate_limits limits;
     bool margins;         /* fill completion.margin */
+    completion_fn done;   /* NULL: none */
+    void *done_ctx;
 };
 
 /* What the decoder did, for the log. */
 struct generate_stats {
-    int64_t prompt_tokens;
-    int64_t decode_steps;
-    int64_t decoded_tokens;
-    double occupancy;     /* mean decoded rows per step / max_rows used */
-    double decode_seconds; /* of the decode steps alone, without prefill */
+    int64_t steps;          /* forwards */
+    int64_t decode_steps;   /* of these, with at least one next token */
+    int64_t decoded_tokens; /* drawn and kept */
+    int64_t rows;           /* token rows that went through the model */
+    int64_t prompt_tokens;  /* of these, of prompts */
+    int64_t recomputed;     /* of these, fed a second time after a preemption or an eviction */
+    int64_t saved_rows;     /* rows more that completions for themselves would have taken */
+    int64_t preemptions;
+    int64_t drafted;        /* rows of guessed tokens */
+    int64_t accepted;       /* of these, kept */
+    double occupancy;       /* mean completions in work per decode step / slots */
+    double decode_seconds;  /* of steps without prompt rows */
+    double draw_seconds;    /* of these and others, for the draws */
     double seconds;
 };
 
 /* Generates all completions. Fails with RECIPE when a prompt and max_new_tokens exceed the context or
- * the page budget can't hold one row; MEMORY. Free with completion_set_close. */
+ * the page budget can't hold one row; MEMORY. Free with completion_set_close. After a failure
+ * *out is empty; completions handed to `done` stay the receiver's. */
 MUST_USE enum status generate(const struct generate_args *a, struct completion_set *out,
                               struct generate_stats *stats);
 
 /* Frees the completions and empties the set. */
 void completion_set_close(struct completion_set *s);
-
-/* One draw from logits z [vocab] (already divided by T): filters top-k, top-p, min-p in this order on
- * the distribution (training.md 1.3), then inverse CDF in token order with uniform u in [0, 1).
- * scratch [vocab]. Greedy when temperature is 0 (first on ties). */
-int32_t sample_token(const struct sample_config *s, const float *z, int64_t vocab, double u,
-                     float *scratch);

@@ -129,9 +129,21 @@ static void run_tier(enum cpu_tier tier, enum compute compute)
     tiny_need(generate(&args, &first, &stats));
     assert_int_equal(first.count, PROMPTS * SAMPLES);
     assert_true(check_training(&b, &first) > PROMPTS * SAMPLES);
-    static const struct generate_limits LIMITS[] = {{.max_rows = 1}, {.max_rows = 3},
-                                                    {.max_rows = 64, .cache_pages = 9}};
-    for (size_t i = 0; i < sizeof LIMITS / sizeof LIMITS[0]; i++) {
+    static const struct generate_limits LIMITS[] = {
+        {.max_rows = 1},
+        {.max_rows = 3},
+        {.max_rows = 64, .cache_pages = 9},
+        {.max_rows = 64, .cache_pages = 4, .page = 32},
+        {.page = 128},
+        {.prefill = 7},
+        {.prefill = 16, .preempt_every = 2},
+        {.max_rows = 5, .preempt_every = 3, .page = 32},
+        {.max_rows = 6, .unshared = true},
+    };
+    /* Every limit in the reference, every third one, shifted, elsewhere: it is the same scheduler. */
+    const bool all = tier == TIER_REF && compute == COMPUTE_F32;
+    for (size_t i = all ? 0 : (size_t)tier % 3; i < sizeof LIMITS / sizeof LIMITS[0];
+         i += all ? 1 : 3) {
         struct completion_set other;
         args.limits = LIMITS[i];
         tiny_need(generate(&args, &other, &stats));
@@ -187,7 +199,10 @@ static void filters_keep_what_they_should(void **state)
 {
     (void)state;
     const float z[6] = {1.0f, 3.0f, 3.0f, 0.0f, 2.0f, -5.0f};
-    float scratch[6];
+    float filtered[6];
+    float values[6];
+    int32_t counts[6] = {0};
+    const struct sample_scratch scratch = {filtered, values, counts};
     static const struct {
         struct sample_config s;
         const char *kept; /* one letter per token that may come */
@@ -202,7 +217,7 @@ static void filters_keep_what_they_should(void **state)
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         char seen[7] = {0};
         for (int u = 0; u < 20000; u++) {
-            const int32_t id = sample_token(&CASES[i].s, z, 6, u / 20000.0, scratch);
+            const int32_t id = sample_token(&CASES[i].s, z, 6, NULL, u / 20000.0, &scratch);
             assert_true(id >= 0 && id < 6);
             seen[id] = 1;
         }
@@ -217,11 +232,14 @@ static void draws_follow_the_distribution(void **state)
 {
     (void)state;
     const float z[3] = {0.0f, 1.0f, 2.0f};
-    float scratch[3];
+    float filtered[3];
+    float values[3];
+    int32_t counts[3] = {0};
+    const struct sample_scratch scratch = {filtered, values, counts};
     int count[3] = {0};
     const struct sample_config s = {.temperature = 1, .top_p = 1};
     for (int u = 0; u < 30000; u++) {
-        count[sample_token(&s, z, 3, (u + 0.5) / 30000.0, scratch)]++;
+        count[sample_token(&s, z, 3, NULL, (u + 0.5) / 30000.0, &scratch)]++;
     }
     const double total = exp(0) + exp(1) + exp(2);
     for (int i = 0; i < 3; i++) {
