@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "recipes/build.h"
+#include "recipes/sampling.h"
 #include "recipes/session.h"
 #include "trainer/format/file.h"
 #include "trainer/report/report.h"
@@ -309,7 +310,7 @@ enum status run_evaluate(struct run *r, const char *label, bool hooks, struct ev
                 .stop_count = r->stop_count,
                 .seed = (uint64_t)c->seed,
             },
-        .limits = {.max_rows = c->rollout_rows, .cache_pages = c->rollout_pages},
+        .limits = sampling_limits(c),
         .hooks = hooks,
         .samples_file = c->output_dir ? "eval_samples.jsonl" : NULL,
         .output_dir = c->output_dir,

@@ -151,6 +151,8 @@ struct recipe {
     int64_t max_nonfinite_steps;
     int64_t rollout_rows;
     int64_t rollout_pages;
+    int64_t rollout_page_size;
+    bool prefix_sharing;
     int compat; /* enum recipe_compat */
 
     /* sft */
@@ -182,6 +184,10 @@ struct recipe {
     double top_p;
     int64_t top_k; /* 0: off */
     double min_p;  /* 0: off */
+    double repetition_penalty;
+    struct string_list stop_strings;
+    char *structured_outputs_regex;
+    json_t *generation_kwargs;
 
     /* rewards */
     struct string_list reward_funcs;

@@ -127,8 +127,6 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"vespo_*", FOREIGN_REFUSE, "null", "loss_type vespo is not there yet"},
     {"off_policy_mask_threshold", FOREIGN_REFUSE, "null", "training is on-policy by default"},
     {"rollout_func", FOREIGN_REFUSE, NO, "there are no custom rollouts"},
-    {"repetition_penalty", FOREIGN_REFUSE, "1 1.0 null", "leave it at 1"},
-    {"generation_kwargs", FOREIGN_REFUSE, "null", "use temperature, top_p, top_k, min_p"},
     {"max_tool_calling_iterations", FOREIGN_REFUSE, NO, "there are no tools yet"},
     {"environment_factory", FOREIGN_REFUSE, NO, "there are no environments yet"},
     {"context_parallel_size", FOREIGN_REFUSE, "1 null", "ranks share data, not context"},

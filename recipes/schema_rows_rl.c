@@ -63,6 +63,18 @@ static const struct recipe_field ROWS[] = {
      "sampling", "the k likeliest tokens; 0 or null: off"},
     {"min_p", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(min_p), "null", NULL, 0, 1, NULL, RECIPE_GRPO,
      "sampling", "drop tokens below this share of the likeliest; null: off"},
+    {"repetition_penalty", NULL, FIELD_FLOAT, FIELD_OPEN_LOW, AT(repetition_penalty), "1", NULL, 0,
+     1e3, NULL, RECIPE_GRPO, "sampling", "divides (below 0: multiplies) logits of tokens that were "
+     "there before, prompt included; 1: off"},
+    {"stop_strings", "stop", FIELD_STRINGS, 0, AT(stop_strings), "null", NULL, 0, 0, NULL,
+     RECIPE_GRPO, "sampling", "texts that end a completion, wherever token borders lie"},
+    {"structured_outputs_regex",
+     "vllm_structured_outputs_regex vllm_guided_decoding_regex guided_decoding_regex", FIELD_STRING,
+     FIELD_NULLABLE, AT(structured_outputs_regex), "null", NULL, 0, 0, NULL, RECIPE_GRPO, "sampling",
+     "regular expression that a whole completion matches"},
+    {"generation_kwargs", NULL, FIELD_DICT, 0, AT(generation_kwargs), "null", NULL, 0, 0, NULL,
+     RECIPE_GRPO, "sampling", "top_k, top_p, min_p, repetition_penalty, presence_penalty, "
+     "frequency_penalty, min_new_tokens, suppress_tokens, stop_token_ids, stop_strings; over the keys"},
 };
 
 const struct recipe_rows SCHEMA_RL = {ROWS, sizeof ROWS / sizeof *ROWS};

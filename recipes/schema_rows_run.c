@@ -70,7 +70,11 @@ static const struct recipe_field ROWS[] = {
     {"rollout_rows", NULL, FIELD_INT, FIELD_FREE, AT(rollout_rows), "64", NULL, 1, 1 << 16, NULL, 0,
      "graft", "sequences decoded at once"},
     {"rollout_pages", NULL, FIELD_INT, FIELD_FREE, AT(rollout_pages), "0", NULL, 0, MANY, NULL, 0,
-     "graft", "pages of 64 positions in the K/V cache; 0: enough for rollout_rows"},
+     "graft", "pages in the K/V cache; 0: enough for rollout_rows"},
+    {"rollout_page_size", NULL, FIELD_INT, FIELD_FREE, AT(rollout_page_size), "64", NULL, 32, 4096,
+     NULL, 0, "graft", "positions of a K/V page, a multiple of 32"},
+    {"prefix_sharing", NULL, FIELD_BOOL, FIELD_FREE, AT(prefix_sharing), "true", NULL, 0, 0, NULL, 0,
+     "graft", "compute what completions of a prompt have in common once; false: to measure it"},
     {"compat", NULL, FIELD_CHOICE, FIELD_FREE, AT(compat), "trl-1.16", NULL, 0, 0, COMPATS, 0,
      "graft", "whose defaults the keys that are left out take"},
 };

@@ -5,6 +5,7 @@
 
 #include "recipes/build.h"
 #include "recipes/run.h"
+#include "recipes/sampling.h"
 #include "recipes/stages.h"
 #include "rl/grpo.h"
 #include "trainer/format/file.h"
@@ -26,19 +27,6 @@ static enum status open_rewards(const struct recipe *c, struct reward_set *set, 
         weights[k] = k < c->reward_weights.count ? c->reward_weights.items[k] : 1.0;
     }
     return STATUS_OK;
-}
-
-static struct sample_config sampling(const struct run *r)
-{
-    return (struct sample_config){
-        .temperature = r->recipe.temperature,
-        .top_k = r->recipe.top_k,
-        .top_p = r->recipe.top_p,
-        .min_p = isnan(r->recipe.min_p) ? 0.0 : r->recipe.min_p,
-        .stops = r->stops,
-        .stop_count = r->stop_count,
-        .seed = (uint64_t)r->recipe.seed,
-    };
 }
 
 static enum status evaluate_step(void *ctx, int64_t step, json_t *line)
@@ -96,16 +84,29 @@ static enum status train(struct run *r, struct grpo_config *config, struct train
     return status;
 }
 
-static enum status train_with_rewards(struct run *r, struct train_result *result)
+/* What training needs besides the run. */
+struct parts {
+    struct reward_set rewards;
+    double weights[REWARD_MAX];
+    struct sampling sampling;
+};
+
+static enum status open_parts(struct run *r, struct parts *p)
+{
+    TRY(open_rewards(&r->recipe, &p->rewards, p->weights));
+    return sampling_open(&p->sampling, &r->recipe, r->tokenizer, r->model->config.vocab, r->stops,
+                         r->stop_count);
+}
+
+static void close_parts(struct parts *p)
+{
+    reward_set_close(&p->rewards);
+    sampling_close(&p->sampling);
+}
+
+static enum status train_with_parts(struct run *r, struct parts *p, struct train_result *result)
 {
     const struct recipe *c = &r->recipe;
-    struct reward_set rewards = {0};
-    double weights[REWARD_MAX];
-    const enum status opened = comm_agree(&r->comm, open_rewards(c, &rewards, weights));
-    if (opened != STATUS_OK) {
-        reward_set_close(&rewards);
-        return opened;
-    }
     struct grpo_config config = {
         .plan = plan_of(r),
         .rollout =
@@ -113,10 +114,10 @@ static enum status train_with_rewards(struct run *r, struct train_result *result
                 .group_size = c->num_generations,
                 .max_completion_length = c->max_completion_length,
                 .mask_truncated = c->mask_truncated_completions,
-                .sample = sampling(r),
-                .limits = {.max_rows = c->rollout_rows, .cache_pages = c->rollout_pages},
-                .rewards = &rewards,
-                .weights = weights,
+                .sample = p->sampling.config,
+                .limits = sampling_limits(c),
+                .rewards = &p->rewards,
+                .weights = p->weights,
                 .call_rows = c->per_device_train_batch_size * c->steps_per_generation,
             },
         .micro_batch_tokens = c->micro_batch_tokens,
@@ -126,8 +127,17 @@ static enum status train_with_rewards(struct run *r, struct train_result *result
     };
     recipe_objective(c, &config.objective);
     recipe_advantage(c, &config.rollout.advantage);
-    const enum status status = train(r, &config, result);
-    reward_set_close(&rewards);
+    return train(r, &config, result);
+}
+
+static enum status train_open(struct run *r, struct train_result *result)
+{
+    struct parts parts = {0};
+    enum status status = comm_agree(&r->comm, open_parts(r, &parts));
+    if (status == STATUS_OK) {
+        status = train_with_parts(r, &parts, result);
+    }
+    close_parts(&parts);
     return status;
 }
 
@@ -234,7 +244,7 @@ static enum status run_grpo(struct run *r)
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? file_mkdirs(r->recipe.output_dir) : STATUS_OK));
     enum status status = accuracy_before(r, &before);
     if (status == STATUS_OK) {
-        status = train_with_rewards(r, &result);
+        status = train_open(r, &result);
     }
     if (status == STATUS_OK && r->recipe.eval_on_start && r->test.set) {
         struct eval_result last;
