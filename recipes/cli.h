@@ -36,6 +36,7 @@ struct command_args {
     const char *method;
     const char *batch;
     const char *template_text;
+    const char *name; /* rewards, comma-separated */
     bool json;
     bool print;
     bool no_specials;

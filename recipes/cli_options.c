@@ -24,6 +24,7 @@ const struct option_row OPTIONS[] = {
     {"base", OPTION_TEXT, ARG_AT(base), "BASE", "export: the base model; bench: bf16, fp32 or nf4"},
     {"dtype", OPTION_TEXT, ARG_AT(dtype), "TYPE",
      "float32, float16 or bfloat16 weights (default: the base's)"},
+    {"name", OPTION_TEXT, ARG_AT(name), "NAME[,NAME]", "rewards"},
     {"batch", OPTION_TEXT, ARG_AT(batch), "N[,N]", "batch sizes"},
     {"limit", OPTION_INT, ARG_AT(limit), "N", "only the first N rows"},
     {"threads", OPTION_INT, ARG_AT(threads), "N", "threads (default: all cores)"},
@@ -192,7 +193,9 @@ static bool is_assignment(const char *word)
 
 static enum status take_word(struct command_args *args, const char *word)
 {
-    if (args->command->methods && is_assignment(word)) {
+    /* What --name names has parameters, as a recipe has keys. */
+    const bool assigns = args->command->methods || list_holds(args->command->options, "name", 4);
+    if (assigns && is_assignment(word)) {
         return add_override(args, word, strlen(word), NULL);
     }
     const size_t n = strlen(word);

@@ -32,6 +32,16 @@ static const struct command COMMANDS[] = {
      "logprobs[t] is of token t+1, nll the sum of -logprobs. Rows {\"context\": \"..\",\n"
      "\"continuation\": \"..\"} score the tokens of the continuation alone and add \"greedy\":\n"
      "true when each of them is the likeliest."},
+    {"reward", "scores of completions",
+     "--name NAME[,NAME] [parameter=value ...] [--input ROWS.jsonl] [--output OUT.jsonl]",
+     "name input output limit threads", 0, 0, cmd_reward,
+     "Rows {\"completion\": \"..\", \"solution\": \"..\", ..} become {\"scores\": {NAME: x}, \"reward\": x}:\n"
+     "the scores by name and their sum (reward_weights=1,0.5 weighs them). null is no score, with\n"
+     "its reason under \"reasons\". A row may also hold prompt, completion_ids or completion_length\n"
+     "and what the rewards read. {\"completions\": [..], \"solution\": [..]} is a call of several: lists\n"
+     "of the same length are columns, scores are lists. Rewards that compare completions (length)\n"
+     "compare those of a call; single rows are one call while their column call stays the same.\n"
+     "Parameters have the names of recipe keys or of the original functions: max_len=500."},
     {"inspect", "what a model file, adapter or checkpoint holds", "PATH [--json]", "json", 0, 1,
      cmd_inspect, "PATH is a GGUF or safetensors file, a model folder, an adapter, a checkpoint."},
     {"estimate", "memory of a run before it starts", "[RECIPE.yaml] [key=value ...] [--json]",

@@ -10,6 +10,8 @@ MUST_USE enum status cmd_tokenize(const struct command_args *args);
 MUST_USE enum status cmd_template(const struct command_args *args);
 /* Rows of tokens or text to {"logprobs", "nll"}. */
 MUST_USE enum status cmd_score(const struct command_args *args);
+/* Rows {"completion", ..} to {"scores", "reward"}. */
+MUST_USE enum status cmd_reward(const struct command_args *args);
 /* What a file or folder holds. */
 MUST_USE enum status cmd_inspect(const struct command_args *args);
 /* Memory of a run before it starts. */
