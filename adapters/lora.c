@@ -27,6 +27,7 @@ static enum status lora_attach(struct adapter *a, struct adapter_site *site, int
     site->hook.rank = rank;
     site->hook.scale = (float)(a->config.use_rslora ? alpha / sqrt((double)rank)
                                                     : alpha / (double)rank);
+    a->params->params[site->hook.b].scale = (double)site->hook.scale;
     return STATUS_OK;
 }
 

@@ -22,6 +22,7 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/cpu.h"
 #include "kernels/base/parallel.h"
+#include "kernels/tensor/dynamic8.h"
 #include "kernels/tensor/tensor.h"
 
 enum compute { COMPUTE_F32, COMPUTE_BF16 };
@@ -265,21 +266,81 @@ struct logit_grad_args {
     const float *dentropy; /* [rows] or NULL */
 };
 
-/* AdamW (Loshchilov & Hutter 2019) as torch computes it (training.md 5), elementwise:
- * p *= 1 - lr*wd[i]; m, v EMAs of g*grad_scale; p -= lr/bias1 * m / (sqrt(v)/sqrt(bias2) + eps). */
-struct adamw_args {
+/* Elementwise optimizer rules (spec training.md 5), as torch and bitsandbytes compute them. With
+ * G = grad_scale * g, or grad_scale * g + wd * p where the decay is coupled (marked C):
+ *   ADAMW     p *= 1 - lr wd; m, v = EMAs of G, G^2; p -= lr/bias1 m / (sqrt(v)/sqrt(bias2) + eps)
+ *   ADEMAMIX  (Pagliardini et al. 2024) m, slow, v = EMAs of G, G, G^2 (betas 1, 3, 2);
+ *             p *= 1 - lr wd; p -= lr (m/bias1 + alpha slow) / (sqrt(v)/sqrt(bias2) + eps)
+ *   SGD     C buf = G at step 1, else momentum buf + (1 - dampening) G; p -= lr buf, with nesterov
+ *             p -= lr (G + momentum buf); without a buffer p -= lr G
+ *   LION      (Chen et al. 2023) p *= 1 - lr wd; p -= lr sign(beta1 m + (1 - beta1) G);
+ *             m = beta2 m + (1 - beta2) G
+ *   ADAGRAD C sum += G^2; p -= lr G / (sqrt(sum) + eps)
+ *   RMSPROP C v = EMA of G^2 (beta1); mean = EMA of G where there is one; d = G / (sqrt(v -
+ *             mean^2) + eps); buf = momentum buf + d where there is one; p -= lr d or lr buf */
+enum update_rule {
+    UPDATE_ADAMW,    /* state: m, v */
+    UPDATE_ADEMAMIX, /* m, v, slow */
+    UPDATE_SGD,      /* buf or none */
+    UPDATE_LION,     /* m */
+    UPDATE_ADAGRAD,  /* sum */
+    UPDATE_RMSPROP,  /* v, buf or NULL, mean or NULL */
+    UPDATE_RULES
+};
+enum { UPDATE_STATES = 3 };
+
+/* One state array: floats, or blocks of DYNAMIC8_BLOCK codes with a largest magnitude each
+ * (kernels/tensor/dynamic8.h). All zero: not there. */
+struct update_state {
+    float *value;  /* [count] */
+    uint8_t *code; /* [count] */
+    float *absmax; /* [ceil(count / DYNAMIC8_BLOCK)] */
+    const struct dynamic8 *map;
+};
+
+/* An update of `count` numbers. States are all floats or all codes. */
+struct update_args {
+    enum update_rule rule;
     float *p;
     const float *g;
-    float *m;
-    float *v;
+    struct update_state state[UPDATE_STATES];
     int64_t count;
-    float lr;
-    float beta1;
-    float beta2;
-    float eps;
-    float weight_decay;
-    float grad_scale; /* clipping factor */
-    int64_t step;     /* 1 for the first update */
+    double lr;
+    double beta1;
+    double beta2;
+    double beta3;
+    double alpha;
+    double eps;
+    double momentum;
+    double dampening;
+    double weight_decay;
+    double grad_scale; /* clipping factor */
+    int64_t step;      /* 1 for the first update */
+    bool nesterov;
+    bool decay_last;   /* ADAMW: p *= 1 - lr wd after the step, not before */
+};
+
+/* Adafactor (Shazeer & Stern 2018, arXiv 1804.04235) as Transformers computes it, on `batch`
+ * matrices [rows, cols], G = grad_scale * g: row, col = EMAs (rate beta2) of the means of G^2 + eps;
+ * u = G / sqrt(row col / mean(row)); u /= max(1, rms(u) / clip); u *= lr; mean_update = EMA of u
+ * (beta1) replaces it where there is one; p *= 1 - lr wd; p -= u. A vector (row NULL) keeps the EMA
+ * of G^2 + eps in col [cols] and has u = G / sqrt(col). Sums are in double, over fixed pieces. */
+struct adafactor_args {
+    float *p;       /* [batch, rows, cols] */
+    const float *g;
+    float *row;     /* [batch, rows] or NULL: a vector, batch 1 and rows 1 */
+    float *col;     /* [batch, cols] */
+    float *mean_update; /* [batch, rows, cols] or NULL */
+    int64_t batch;
+    int64_t rows;
+    int64_t cols;
+    double lr;
+    double beta1;
+    double beta2;
+    double eps;
+    double clip;
+    double weight_decay;
+    double grad_scale;
 };
 
 struct ops {
@@ -299,7 +360,8 @@ struct ops {
     void (*embed_backward)(struct ops_context *c, const struct embed_backward_args *a);
     void (*logit_stats)(struct ops_context *c, const struct logit_args *a);
     void (*logit_grad)(struct ops_context *c, const struct logit_grad_args *a);
-    void (*adamw)(struct ops_context *c, const struct adamw_args *a);
+    void (*update)(struct ops_context *c, const struct update_args *a);
+    void (*adafactor)(struct ops_context *c, const struct adafactor_args *a);
     /* y[i] += alpha * x[i] */
     void (*axpy)(struct ops_context *c, float *y, const float *x, float alpha, int64_t count);
     /* sum x[i]^2 in double, over fixed chunks of 4096 added ascending: any thread count agrees */

@@ -85,12 +85,9 @@ static enum status note_step(struct grpo_bench *g, const struct train_method *me
 static enum status train_step(struct grpo_bench *g, const struct train_method *method,
                               int64_t step, double *totals)
 {
-    const struct optim_config optim = {.kind = OPTIM_ADAMW,
-                                       .learning_rate = 1e-5,
-                                       .beta1 = 0.9,
-                                       .beta2 = 0.999,
-                                       .eps = 1e-8,
-                                       .max_grad_norm = 1.0};
+    struct optim_config optim = g->bench->optim;
+    optim.learning_rate = 1e-5;
+    const struct optim_rates rates = optim_rates(&optim, 1.0);
     struct param_set *params = &g->bench->session.params;
     struct ops_context *ops = &g->bench->session.ops;
     struct train_units units = {0};
@@ -115,7 +112,7 @@ static enum status train_step(struct grpo_bench *g, const struct train_method *m
     free(sums);
     TRY(status);
     TRY(ops->ops->sync(ops));
-    optim_update(ops, params, &optim, optim.learning_rate, optim_grad_norm(ops, params), step + 1);
+    optim_update(ops, params, &optim, &rates, optim_grad_norm(ops, params), step + 1);
     return STATUS_OK;
 }
 

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "recipes/session.h"
+#include "trainer/optim/optim.h"
 
 /* Multiply-adds that one token row needs, by what takes part in the backward. */
 struct bench_work {
@@ -21,6 +22,7 @@ struct bench {
     const struct command_args *args;
     struct session session;
     struct bench_work work;
+    struct optim_config optim; /* AdamW */
     double start;     /* when the command began */
 };
 

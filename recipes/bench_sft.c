@@ -36,12 +36,11 @@ static void next_token_loss(void *ctx, const struct unit_outputs *out)
 static enum status train_step(struct bench *b, struct sft_bench *s, struct unit_pass *pass,
                               int64_t step)
 {
-    const struct optim_config optim = {.kind = OPTIM_ADAMW,
-                                       .learning_rate = 1e-4,
-                                       .beta1 = 0.9,
-                                       .beta2 = 0.999,
-                                       .eps = 1e-8,
-                                       .weight_decay = 0.01};
+    struct optim_config optim = b->optim;
+    optim.learning_rate = 1e-4;
+    optim.weight_decay = 0.01;
+    optim.max_grad_norm = 0;
+    const struct optim_rates rates = optim_rates(&optim, 1.0);
     struct param_set *params = &b->session.params;
     const int64_t rows = s->budget / s->seq > 0 ? s->budget / s->seq : 1;
     s->loss = 0.0;
@@ -58,7 +57,7 @@ static enum status train_step(struct bench *b, struct sft_bench *s, struct unit_
         at += n;
     }
     TRY(b->session.ops.ops->sync(&b->session.ops));
-    optim_update(&b->session.ops, params, &optim, optim.learning_rate,
+    optim_update(&b->session.ops, params, &optim, &rates,
                  optim_grad_norm(&b->session.ops, params), step + 1);
     return STATUS_OK;
 }

@@ -13,23 +13,23 @@ int64_t recipe_steps(double value, int64_t max_steps)
     return steps > 0 ? steps : 1;
 }
 
-void recipe_optim(const struct recipe *r, struct optim_config *out)
+enum status recipe_optim(const struct recipe *r, struct optim_config *out)
 {
-    const double min_lr = json_number_value(json_object_get(r->lr_scheduler_kwargs, "min_lr"));
-    const json_t *rate = json_object_get(r->lr_scheduler_kwargs, "min_lr_rate");
-    *out = (struct optim_config){
-        .kind = (enum optim_kind)r->optim,
-        .learning_rate = r->learning_rate,
-        .beta1 = r->adam_beta1,
-        .beta2 = r->adam_beta2,
-        .eps = r->adam_epsilon,
-        .weight_decay = r->weight_decay,
-        .max_grad_norm = r->max_grad_norm,
-        .schedule = (enum schedule_kind)r->lr_scheduler_type,
-        .warmup_steps = r->warmup_steps,
-        .min_lr_rate = rate ? json_number_value(rate)
-                            : r->learning_rate > 0 ? min_lr / r->learning_rate : 0,
-    };
+    optim_defaults(out, (enum optim_kind)r->optim);
+    out->learning_rate = r->learning_rate;
+    out->beta1 = r->adam_beta1;
+    out->beta2 = r->adam_beta2;
+    if (!optim_has_own_eps(out->kind)) {
+        out->eps = r->adam_epsilon;
+    }
+    out->weight_decay = r->weight_decay;
+    out->max_grad_norm = r->max_grad_norm;
+    out->loraplus_lr_ratio = isnan(r->loraplus_lr_ratio) ? 0 : r->loraplus_lr_ratio;
+    out->loraplus_lr_embedding = r->loraplus_lr_embedding;
+    out->loraplus_weight_decay = r->loraplus_weight_decay;
+    TRY(optim_configure(out, r->optim_args));
+    return schedule_configure(&out->schedule, (enum schedule_kind)r->lr_scheduler_type,
+                              r->warmup_steps, r->learning_rate, r->lr_scheduler_kwargs);
 }
 
 static int64_t strategy_steps(int strategy, double steps, int64_t max_steps,
@@ -45,8 +45,8 @@ static int64_t strategy_steps(int strategy, double steps, int64_t max_steps,
     }
 }
 
-void recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_epoch,
-                  struct train_config *out)
+enum status recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_epoch,
+                         struct train_config *out)
 {
     *out = (struct train_config){
         .output_dir = r->output_dir,
@@ -58,8 +58,9 @@ void recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_e
         .shards = (int)r->shards,
         .max_nonfinite_steps = r->max_nonfinite_steps,
         .resume = r->resume == RESUME_AUTO,
+        .schedule_metric = "eval_loss",
     };
-    recipe_optim(r, &out->optim);
+    return recipe_optim(r, &out->optim);
 }
 
 static bool copy_text(const char *text, char **out)

@@ -11,13 +11,14 @@
 /* Steps that `value` means: itself, or below 1 that share of max_steps (ceil, at least 1). */
 int64_t recipe_steps(double value, int64_t max_steps);
 
-/* Optimizer, schedule and clipping. */
-void recipe_optim(const struct recipe *r, struct optim_config *out);
+/* Optimizer, schedule and clipping. Fails with RECIPE on a bad optim_args or lr_scheduler_kwargs;
+ * recipe_resolve has checked both. */
+MUST_USE enum status recipe_optim(const struct recipe *r, struct optim_config *out);
 
 /* The loop, for a run of `max_steps`; `steps_per_epoch` turns strategy epoch into steps. Strings
  * are borrowed from the recipe. */
-void recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_epoch,
-                  struct train_config *out);
+MUST_USE enum status recipe_train(const struct recipe *r, int64_t max_steps,
+                                  int64_t steps_per_epoch, struct train_config *out);
 
 /* A new LoRA configuration; one word that is all-linear or a regex becomes target_regex. Close with
  * adapter_config_close. Fails with MEMORY. */

@@ -114,15 +114,17 @@ static void add_cache(struct estimate *e, const struct recipe *r, const struct m
 }
 
 static enum status add_all(struct estimate *e, const struct recipe *r, struct model *m,
-                           const struct param_set *params, bool samples)
+                           struct param_set *params, bool samples)
 {
     char note[96];
     struct optim_config optim;
-    recipe_optim(r, &optim);
+    struct param_layout layout;
+    TRY(recipe_optim(r, &optim));
+    TRY(optim_prepare(&optim, params, &layout));
     (void)snprintf(note, sizeof note, "%" PRId64 " parameters, mapped", model_parameter_count(m));
     add(e, "weights", model_weight_bytes(m), note);
     const size_t values = (size_t)params->total * sizeof(float);
-    const size_t all = param_set_bytes(params, optim_moments(&optim));
+    const size_t all = param_set_bytes(params, &layout);
     (void)snprintf(note, sizeof note, "%" PRId64 " trained numbers", params->total);
     add(e, "trained values", values, note);
     add(e, "gradient, optimizer", all > values ? all - values : 0, "");

@@ -253,15 +253,17 @@ enum status run_open_data(struct run *r)
                                                                             : open_files(r));
 }
 
-static enum status attach_adapter(struct run *r, int moments)
+static enum status attach_adapter(struct run *r, const struct optim_config *optim)
 {
+    struct param_layout layout;
     const char *start = r->recipe.adapter_name_or_path;
     struct adapter_config config = {0};
     TRY(start ? adapter_read_config(&config, start) : recipe_adapter(&r->recipe, &config));
     const enum status status = adapter_attach(&r->adapter, r->model, &r->params, &config);
     adapter_config_close(&config);
     TRY(status);
-    TRY(param_set_seal(&r->params, moments));
+    TRY(optim_prepare(optim, &r->params, &layout));
+    TRY(param_set_seal(&r->params, &layout));
     if (start) {
         return adapter_load(r->adapter, start);
     }
@@ -269,17 +271,19 @@ static enum status attach_adapter(struct run *r, int moments)
     return STATUS_OK;
 }
 
-static enum status attach_full(struct run *r, int moments)
+static enum status attach_full(struct run *r, const struct optim_config *optim)
 {
+    struct param_layout layout;
     TRY(model_full_attach(r->model, &r->params));
-    TRY(param_set_seal(&r->params, moments));
+    TRY(optim_prepare(optim, &r->params, &layout));
+    TRY(param_set_seal(&r->params, &layout));
     return model_full_bind(r->model, &r->params);
 }
 
-enum status run_attach(struct run *r, int moments)
+enum status run_attach(struct run *r, const struct optim_config *optim)
 {
     const bool adapter = r->recipe.use_peft || r->recipe.adapter_name_or_path;
-    return comm_agree(&r->comm, adapter ? attach_adapter(r, moments) : attach_full(r, moments));
+    return comm_agree(&r->comm, adapter ? attach_adapter(r, optim) : attach_full(r, optim));
 }
 
 int64_t run_max_steps(const struct recipe *recipe, int64_t steps_per_epoch)

@@ -47,8 +47,8 @@ MUST_USE enum status run_open(struct run *r, const struct command_args *args,
 MUST_USE enum status run_open_data(struct run *r);
 
 /* Attaches what is trained: a new adapter, adapter_name_or_path, or all weights; seals and
- * initialises the parameters. `moments`: arrays the optimizer needs (evaluation: 0). */
-MUST_USE enum status run_attach(struct run *r, int moments);
+ * initialises the parameters. Fails with RECIPE when the optimizer cannot train them. */
+MUST_USE enum status run_attach(struct run *r, const struct optim_config *optim);
 
 /* Row `i` of a run_data (new reference) in the columns above; NULL with a message. For row_fn. */
 json_t *run_row(void *data, int64_t i);

@@ -111,6 +111,10 @@ struct recipe {
     json_t *lr_scheduler_kwargs;
     double warmup_steps; /* < 1: share of max_steps */
     int optim;           /* enum optim_kind */
+    char *optim_args;
+    double loraplus_lr_ratio; /* NAN: no LoRA+ */
+    double loraplus_lr_embedding;
+    double loraplus_weight_decay;
     double adam_beta1;
     double adam_beta2;
     double adam_epsilon;

@@ -4,6 +4,7 @@
 #include <strings.h>
 
 #include "kernels/ops.h"
+#include "recipes/build.h"
 #include "recipes/schema_internal.h"
 #include "rl/objective.h"
 #include "trainer/model/model.h"
@@ -179,11 +180,38 @@ static enum status check_run(struct recipe *r)
     if (trains && !r->dataset_name) {
         return FAIL(RECIPE, "recipe: dataset_name is missing (a JSONL file, a folder, or sums)");
     }
-    if (r->lr_scheduler_type == SCHEDULE_COSINE_WITH_MIN_LR &&
-        !json_object_get(r->lr_scheduler_kwargs, "min_lr_rate") &&
-        !json_object_get(r->lr_scheduler_kwargs, "min_lr")) {
-        return FAIL(RECIPE, "recipe: cosine_with_min_lr needs lr_scheduler_kwargs: "
-                            "{min_lr_rate: 0.1} or {min_lr: 1e-7}");
+    return STATUS_OK;
+}
+
+/* Optimizer and schedule against the rest of the recipe. */
+static enum status check_optim(struct recipe *r)
+{
+    struct optim_config optim;
+    TRY(recipe_optim(r, &optim));
+    const bool adapter = r->use_peft || r->adapter_name_or_path;
+    const bool trains = r->method == RECIPE_SFT || r->method == RECIPE_GRPO;
+    const char *schedule = schedule_name(optim.schedule.kind);
+    if (trains && adapter && optim.kind == OPTIM_MUON) {
+        return FAIL(RECIPE, "recipe: optim: muon trains whole matrices; with use_peft: true use "
+                            "adamw_torch");
+    }
+    if (trains && !adapter && optim.kind == OPTIM_LORA_FA) {
+        return FAIL(RECIPE, "recipe: optim: lora_fa trains LoRA adapters; set use_peft: true");
+    }
+    if (trains && !adapter && optim.loraplus_lr_ratio > 0) {
+        return FAIL(RECIPE, "recipe: loraplus_lr_ratio trains LoRA adapters; set use_peft: true");
+    }
+    if (optim.loraplus_lr_ratio > 0 && r->weight_decay > 0) {
+        TRY(schema_note(r, "recipe: with loraplus_lr_ratio the decay is loraplus_weight_decay; "
+                           "weight_decay has no effect"));
+    }
+    if (trains && schedule_is_adaptive(&optim.schedule) && r->eval_strategy == STRATEGY_NO) {
+        return FAIL(RECIPE, "recipe: lr_scheduler_type: %s follows evaluations; set eval_strategy: "
+                            "steps", schedule);
+    }
+    if (trains && schedule_is_adaptive(&optim.schedule) && r->method == RECIPE_GRPO) {
+        return FAIL(RECIPE, "recipe: lr_scheduler_type: %s follows eval_loss, which grpo does not "
+                            "have; use cosine or constant", schedule);
     }
     return STATUS_OK;
 }
@@ -226,6 +254,7 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     TRY(check_model(r));
     TRY(check_run(r));
     TRY(check_loss(r));
+    TRY(check_optim(r));
     TRY(resolve_data(r));
     fill_unset(r);
     return r->method == RECIPE_GRPO ? resolve_grpo(r) : STATUS_OK;

@@ -13,7 +13,7 @@ static enum status open_adapter(struct session *s, const char *folder)
     }
     adapter_config_close(&config);
     TRY(status);
-    TRY(param_set_seal(&s->params, 0));
+    TRY(param_set_seal(&s->params, NULL));
     TRY(adapter_load(s->adapter, folder));
     return STATUS_OK;
 }

@@ -64,6 +64,7 @@ enum status bench_open(struct bench *b, const struct command_args *args, int64_t
 enum status bench_attach(struct bench *b)
 {
     struct session *s = &b->session;
+    struct param_layout layout;
     struct adapter_config config = {.family = "lora",
                                     .r = 16,
                                     .lora_alpha = 32,
@@ -74,7 +75,9 @@ enum status bench_attach(struct bench *b)
     }
     adapter_config_close(&config);
     TRY(status);
-    TRY(param_set_seal(&s->params, 2));
+    optim_defaults(&b->optim, OPTIM_ADAMW);
+    TRY(optim_prepare(&b->optim, &s->params, &layout));
+    TRY(param_set_seal(&s->params, &layout));
     adapter_initialize(s->adapter, 0);
     b->work.adapter = (double)adapter_parameter_count(s->adapter);
     return STATUS_OK;

@@ -134,7 +134,7 @@ static enum status open_base(struct export_job *e)
     }
     TRY(model_open(&e->model, e->base, NULL));
     TRY(adapter_attach(&e->adapter, e->model, &e->params, &e->config));
-    TRY(param_set_seal(&e->params, 0));
+    TRY(param_set_seal(&e->params, NULL));
     return adapter_load(e->adapter, e->source);
 }
 

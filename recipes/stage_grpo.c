@@ -73,7 +73,7 @@ static enum status train(struct run *r, struct grpo_config *config, struct train
     TRY(grpo_open(&g, config, &env));
     const int64_t per_epoch = grpo_plan_steps_per_epoch(&config->plan);
     struct train_config loop;
-    recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop);
+    TRY(recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop));
     if (loop.eval_steps > 0 && r->test.set) {
         config->evaluate = evaluate_step;
         config->evaluate_ctx = r;
@@ -239,8 +239,8 @@ static enum status run_grpo(struct run *r)
     TRY(run_check_resume(r));
     TRY(run_open_data(r));
     TRY(comm_agree(&r->comm, check_columns(r)));
-    recipe_optim(&r->recipe, &optim);
-    TRY(run_attach(r, optim_moments(&optim)));
+    TRY(recipe_optim(&r->recipe, &optim));
+    TRY(run_attach(r, &optim));
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? file_mkdirs(r->recipe.output_dir) : STATUS_OK));
     enum status status = accuracy_before(r, &before);
     if (status == STATUS_OK) {

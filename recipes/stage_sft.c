@@ -95,7 +95,7 @@ static enum status train(struct run *r, const struct example_set *examples,
     const int64_t per_epoch = sft_plan_steps_per_epoch(&config.plan);
     struct train_config loop;
     struct train_result result = {0};
-    recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop);
+    TRY(recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop));
     const struct train_method method = sft_method(sft);
     enum status status = run_train(r, &loop, &method, &result);
     if (status == STATUS_OK) {
@@ -117,9 +117,11 @@ static enum status run_sft(struct run *r)
         status = read_examples(r, &r->test, &held_out);
     }
     status = comm_agree(&r->comm, status);
-    recipe_optim(&r->recipe, &optim);
     if (status == STATUS_OK) {
-        status = run_attach(r, optim_moments(&optim));
+        status = recipe_optim(&r->recipe, &optim);
+    }
+    if (status == STATUS_OK) {
+        status = run_attach(r, &optim);
     }
     if (status == STATUS_OK) {
         status = train(r, &examples, &held_out);

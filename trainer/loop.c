@@ -46,6 +46,7 @@ struct trainer {
     int64_t saved;    /* step of the newest checkpoint */
     double loss_sum;
     int64_t loss_count;
+    struct schedule_state schedule; /* of an adaptive schedule */
     json_t *log_history;
     int *shard_of;    /* [units] scratch, grown as needed */
     int64_t *mine;
@@ -147,10 +148,22 @@ struct step_result {
     bool skipped;
 };
 
+/* Learning rates of the next update. */
+static struct optim_rates next_rates(const struct trainer *t)
+{
+    const struct optim_config *optim = &t->a->config->optim;
+    struct optim_rates rates =
+        optim_rates(optim, optim_schedule(optim, t->updates, t->a->config->max_steps));
+    if (schedule_is_adaptive(&optim->schedule)) {
+        memcpy(rates.lr, t->schedule.lr, sizeof rates.lr);
+    }
+    return rates;
+}
+
 static enum status train_step(struct trainer *t, struct step_result *r)
 {
     const struct train_args *a = t->a;
-    const struct optim_config *optim = &a->config->optim;
+    const struct optim_rates rates = next_rates(t);
     struct train_units units = {0};
     TRY(comm_agree(a->comm, a->method->prepare(a->method->ctx, t->step, &units)));
     TRY(comm_agree(a->comm, reserve_units(t, units.count)));
@@ -161,7 +174,7 @@ static enum status train_step(struct trainer *t, struct step_result *r)
     TRY(total_metrics(t, units.count, done, r->totals));
     TRY(a->ops->ops->sync(a->ops));
     r->norm = optim_grad_norm(a->ops, a->params);
-    r->lr = optim->learning_rate * optim_schedule(optim, t->updates, a->config->max_steps);
+    r->lr = rates.lr[OPTIM_GROUP_BASE];
     r->skipped = !isfinite(r->norm) || !isfinite(r->totals[0]);
     if (r->skipped) {
         t->skipped++;
@@ -169,9 +182,33 @@ static enum status train_step(struct trainer *t, struct step_result *r)
     } else {
         t->skipped_in_a_row = 0;
         t->updates++;
-        optim_update(a->ops, a->params, optim, r->lr, r->norm, t->updates);
+        optim_update(a->ops, a->params, &a->config->optim, &rates, r->norm, t->updates);
     }
     t->step++;
+    return STATUS_OK;
+}
+
+/* Evaluation when it is due; an adaptive schedule follows its metric. */
+static enum status evaluate_step(struct trainer *t, json_t *line)
+{
+    const struct train_args *a = t->a;
+    const struct schedule_config *schedule = &a->config->optim.schedule;
+    const int64_t every = a->config->eval_steps;
+    if (!every || !a->method->evaluate || t->step % every != 0) {
+        return STATUS_OK;
+    }
+    TRY(a->method->evaluate(a->method->ctx, t->step, line));
+    if (!schedule_is_adaptive(schedule)) {
+        return STATUS_OK;
+    }
+    const char *name = a->config->schedule_metric;
+    const json_t *metric = json_object_get(line, name);
+    if (!json_is_number(metric)) {
+        return FAIL(RECIPE, "lr_scheduler_type: %s follows %s, which this evaluation does not have; "
+                            "use a schedule by steps, as cosine", schedule_name(schedule->kind),
+                    name);
+    }
+    schedule_observe(&t->schedule, schedule, json_number_value(metric));
     return STATUS_OK;
 }
 
@@ -196,9 +233,8 @@ static enum status log_step(struct trainer *t, const struct step_result *r, doub
         (void)json_object_set_new(line, "skipped_steps", json_integer(t->skipped));
     }
     enum status status = a->method->log(a->method->ctx, r->totals, line);
-    const int64_t every = a->config->eval_steps;
-    if (status == STATUS_OK && every && a->method->evaluate && t->step % every == 0) {
-        status = a->method->evaluate(a->method->ctx, t->step, line);
+    if (status == STATUS_OK) {
+        status = evaluate_step(t, line);
     }
     (void)json_object_set_new(line, "step_time", json_real(seconds));
     if (status == STATUS_OK && a->comm->rank == 0) {
@@ -242,6 +278,9 @@ static enum status save_on_rank0(struct trainer *t)
         (void)json_object_set_new(state, "skipped", json_integer(t->skipped));
         (void)json_object_set_new(state, "skipped_in_a_row", json_integer(t->skipped_in_a_row));
         (void)json_object_set_new(state, "world_size", json_integer(a->world_size));
+        if (schedule_is_adaptive(&a->config->optim.schedule)) {
+            (void)json_object_set_new(state, "schedule", schedule_state_save(&t->schedule));
+        }
         const struct checkpoint_state saved = {
             .step = t->step,
             .trainer_state = public_state,
@@ -289,6 +328,9 @@ static enum status restore(struct trainer *t, int64_t step)
     if (a->method->load_state) {
         status = a->method->load_state(a->method->ctx,
                                        json_object_get(state.method_state, "method"));
+    }
+    if (status == STATUS_OK && schedule_is_adaptive(&a->config->optim.schedule)) {
+        status = schedule_state_load(&t->schedule, json_object_get(state.method_state, "schedule"));
     }
     checkpoint_state_close(&state);
     return status;
@@ -372,6 +414,8 @@ enum status train_run(const struct train_args *a, struct train_result *out)
                       a->comm->size, a->config->shards, a->config->shards);
     }
     TRY_TO(status, out, status);
+    const struct optim_rates peak = optim_rates(&a->config->optim, 1.0);
+    schedule_start(&t.schedule, &a->config->optim.schedule, peak.lr);
     TRY_TO(status, out, shard_sum_open(&t.sum, a->config->shards, a->params->total));
     TRY_TO(status, out, resume(&t));
     out->already_finished = t.step >= a->config->max_steps;

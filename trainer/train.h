@@ -25,6 +25,7 @@ struct train_config {
     int64_t max_nonfinite_steps;
     bool resume;                /* resume=auto (default) or never */
     struct optim_config optim;
+    const char *schedule_metric; /* field of an evaluation that an adaptive schedule follows */
 };
 
 /* Metrics of a step: named sums that are added over units in unit order. */

@@ -1,4 +1,4 @@
-/* AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101) as torch orders it, axpy and the norm's sum. */
+/* axpy and the sum of the gradient's norm. */
 #include <math.h>
 
 #include "kernels/ref/ref.h"
@@ -16,32 +16,6 @@ static int64_t chunks_of(int64_t count)
 static int64_t chunk_end(int64_t chunk, int64_t count)
 {
     return chunk * OPTIM_CHUNK < count ? chunk * OPTIM_CHUNK : count;
-}
-
-static void adamw_chunks(void *ctx, int64_t begin, int64_t end, int thread)
-{
-    (void)thread;
-    const struct adamw_args *a = ctx;
-    const double bias1 = 1.0 - pow(a->beta1, (double)a->step);
-    const double bias2 = 1.0 - pow(a->beta2, (double)a->step);
-    const float decay = (float)(1.0 - (double)a->lr * a->weight_decay);
-    const float rate = (float)((double)a->lr / bias1);
-    const float root = (float)sqrt(bias2);
-    for (int64_t i = begin * OPTIM_CHUNK; i < chunk_end(end, a->count); i++) {
-        const float g = a->g[i] * a->grad_scale;
-        const float m = fmaf(1.0f - a->beta1, g - a->m[i], a->m[i]);
-        const float v = fmaf((1.0f - a->beta2) * g, g, a->beta2 * a->v[i]);
-        const float p = a->p[i] * decay;
-        a->m[i] = m;
-        a->v[i] = v;
-        a->p[i] = p - rate * m / (sqrtf(v) / root + a->eps);
-    }
-}
-
-void ref_adamw(struct ops_context *c, const struct adamw_args *a)
-{
-    struct adamw_args job = *a;
-    parallel_for(c->pool, chunks_of(a->count), adamw_chunks, &job);
 }
 
 struct axpy_job {

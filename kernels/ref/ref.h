@@ -41,8 +41,10 @@ void ref_embed_backward(struct ops_context *c, const struct embed_backward_args 
 void ref_logit_stats(struct ops_context *c, const struct logit_args *a);
 /* One chunk of logits [rows, n] to d loss / d logits, in place. */
 void ref_logit_grad(struct ops_context *c, const struct logit_grad_args *a);
-/* One AdamW update of p, m, v [count] from g. */
-void ref_adamw(struct ops_context *c, const struct adamw_args *a);
+/* One elementwise optimizer update of p and its states [count] from g. */
+void ref_update(struct ops_context *c, const struct update_args *a);
+/* One Adafactor update of p [batch, rows, cols] from g. */
+void ref_adafactor(struct ops_context *c, const struct adafactor_args *a);
 /* y[i] += alpha x[i], i < count. */
 void ref_axpy(struct ops_context *c, float *y, const float *x, float alpha, int64_t count);
 /* Sum of x[i]^2 in double, by chunks of 4096 added in order. */

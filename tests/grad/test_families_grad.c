@@ -54,7 +54,7 @@ static void trained_open(struct trained *t, const char *config)
     t->model = model_files_random(&t->files, config, 11);
     param_set_open(&t->params);
     need(model_full_attach(t->model, &t->params), config);
-    need(param_set_seal(&t->params, 0), config);
+    need(param_set_seal(&t->params, NULL), config);
     need(model_full_bind(t->model, &t->params), config);
     /* Norms and biases start as constants; move everything off its special place. */
     const struct rng_key key = {.seed = 5, .purpose = RNG_INIT, .module = 1000};

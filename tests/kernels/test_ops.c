@@ -105,6 +105,8 @@ static const struct {
     {"logit_stats", {.rows = 256, .n = 4096}},
     {"logit_grad", {.rows = 256, .n = 4096, .flags = SHAPE_ENTROPY}},
     {"adamw", {.rows = 4 << 20}},
+    {"sgd", {.rows = 4 << 20}},
+    {"lion", {.rows = 4 << 20}},
     {"square_sum", {.rows = 4 << 20}},
 };
 

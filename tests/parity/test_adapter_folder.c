@@ -38,7 +38,7 @@ static void pass_through(struct model *m, const char *folder, bool load, struct 
     param_set_open(params);
     need(adapter_read_config(&config, folder));
     need(adapter_attach(&adapter, m, params, &config));
-    need(param_set_seal(params, 0));
+    need(param_set_seal(params, NULL));
     if (load) {
         need(adapter_load(adapter, folder));
     } else {

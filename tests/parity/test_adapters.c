@@ -76,11 +76,16 @@ static void open_base(struct loaded *l, const char *folder)
 }
 
 /* Not OK: the folder is refused. */
-static enum status open_adapter(struct loaded *l, const char *folder, int moments)
+static enum status open_adapter(struct loaded *l, const char *folder,
+                                const struct optim_config *optim)
 {
+    struct param_layout layout;
     TRY(adapter_read_config(&l->config, folder));
     TRY(adapter_attach(&l->adapter, l->m, &l->params, &l->config));
-    TRY(param_set_seal(&l->params, moments));
+    if (optim) {
+        TRY(optim_prepare(optim, &l->params, &layout));
+    }
+    TRY(param_set_seal(&l->params, optim ? &layout : NULL));
     return adapter_load(l->adapter, folder);
 }
 
@@ -138,7 +143,7 @@ static bool run_case(const char *name, const char *sub)
     (void)join(root, name, folder);
     open_base(&l, folder);
     const char *from = sub ? join(folder, sub, inner) : folder;
-    const enum status status = open_adapter(&l, from, 0);
+    const enum status status = open_adapter(&l, from, NULL);
     if (status == STATUS_OK) {
         compare(&l, name, join(folder, "golden.safetensors", golden), !sub);
     } else {
@@ -267,17 +272,15 @@ static struct optim_config trajectory_config(void)
     json_t *json;
     need(json_load_path(join(root, "trajectory/case.json", path), JSON_BYTES, &json), path);
     const json_t *betas = json_object_get(json, "betas");
-    const struct optim_config c = {
-        .kind = OPTIM_ADAMW,
-        .learning_rate = json_get_number(json, "lr", 0),
-        .beta1 = json_number_value(json_array_get(betas, 0)),
-        .beta2 = json_number_value(json_array_get(betas, 1)),
-        .eps = json_get_number(json, "eps", 0),
-        .weight_decay = json_get_number(json, "weight_decay", 0),
-        .max_grad_norm = json_get_number(json, "max_grad_norm", 0),
-        .schedule = SCHEDULE_COSINE,
-        .warmup_steps = 3,
-    };
+    struct optim_config c;
+    optim_defaults(&c, OPTIM_ADAMW);
+    c.learning_rate = json_get_number(json, "lr", 0);
+    c.beta1 = json_number_value(json_array_get(betas, 0));
+    c.beta2 = json_number_value(json_array_get(betas, 1));
+    c.eps = json_get_number(json, "eps", 0);
+    c.weight_decay = json_get_number(json, "weight_decay", 0);
+    c.max_grad_norm = json_get_number(json, "max_grad_norm", 0);
+    need(schedule_configure(&c.schedule, SCHEDULE_COSINE, 3, c.learning_rate, NULL), "cosine");
     json_decref(json);
     return c;
 }
@@ -298,13 +301,14 @@ static void trajectory_step(struct loaded *l, const struct optim_config *c,
     row_input(&in, golden, step);
     memset(l->params.grad, 0, (size_t)l->params.total * sizeof(float));
     need(parity_run(l->m, &l->ops, &in, PARITY_HOOKS | PARITY_GRAD, &out), "step");
-    const double lr = c->learning_rate * optim_schedule(c, step, steps);
+    const struct optim_rates rates = optim_rates(c, optim_schedule(c, step, steps));
+    const double lr = rates.lr[OPTIM_GROUP_BASE];
     const double norm = optim_grad_norm(&l->ops, &l->params);
     const double golden_norm = read_f64(golden, "grad_norm", step);
     e->loss = fmax(e->loss, fabs(out.loss - read_f64(golden, "loss", step)));
     e->norm = fmax(e->norm, fabs(norm - golden_norm) / golden_norm);
     e->lr = fmax(e->lr, fabs(lr - read_f64(golden, "lr", step)) / c->learning_rate);
-    optim_update(&l->ops, &l->params, c, lr, norm, step + 1);
+    optim_update(&l->ops, &l->params, c, &rates, norm, step + 1);
     parity_output_close(&out);
     parity_input_close(&in);
 }
@@ -351,7 +355,7 @@ static void training_follows_the_trajectory(void **state)
     }
     const struct optim_config c = trajectory_config();
     open_base(&l, join(root, "lora", start));
-    need(open_adapter(&l, start, optim_moments(&c)), start);
+    need(open_adapter(&l, start, &c), start);
     need(safetensors_open(&golden, path), path);
     const int64_t steps = tensor_count(&safetensors_find(golden, "loss")->view);
     for (int64_t i = 0; i < steps; i++) {

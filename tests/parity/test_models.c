@@ -113,7 +113,7 @@ static void run_adapter(struct model *m, struct ops_context *ops, const char *fo
     param_set_open(&params);
     need(adapter_read_config(&config, adapter_folder), adapter_folder);
     need(adapter_attach(&adapter, m, &params, &config), adapter_folder);
-    need(param_set_seal(&params, 0), adapter_folder);
+    need(param_set_seal(&params, NULL), adapter_folder);
     need(adapter_load(adapter, adapter_folder), adapter_folder);
     (void)snprintf(what, sizeof what, "%s LoRA", name);
     compare(m, ops,
@@ -166,7 +166,7 @@ static void run_full(const char *path, struct ops_context *ops, const char *fold
     need(model_open(&m, path, NULL), path);
     param_set_open(&params);
     need(model_full_attach(m, &params), what);
-    need(param_set_seal(&params, 0), what);
+    need(param_set_seal(&params, NULL), what);
     need(model_full_bind(m, &params), what);
     compare(m, ops,
             &(struct comparison){.what = what,

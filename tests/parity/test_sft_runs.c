@@ -49,9 +49,6 @@ static const char *out_of_scope(const json_t *args)
     if (json_get_number(args, "label_smoothing_factor", 0) > 0) {
         return "label_smoothing_factor";
     }
-    if (json_get_string(args, "optim_args", NULL)) {
-        return "optim_args (sgd has no momentum)";
-    }
     return NULL;
 }
 
@@ -80,18 +77,22 @@ static void read_optim(struct run *r)
 {
     const char *schedule = json_get_string(r->args, "lr_scheduler_type", "");
     const char *optim = json_get_string(r->args, "optim", "");
-    r->optim = (struct optim_config){
-        .kind = strcmp(optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW,
-        .learning_rate = json_get_number(r->args, "learning_rate", 0),
-        .beta1 = json_get_number(r->args, "adam_beta1", 0),
-        .beta2 = json_get_number(r->args, "adam_beta2", 0),
-        .eps = json_get_number(r->args, "adam_epsilon", 0),
-        .weight_decay = json_get_number(r->args, "weight_decay", 0),
-        .max_grad_norm = json_get_number(r->args, "max_grad_norm", 0),
-        .schedule = strcmp(schedule, "cosine") == 0 ? SCHEDULE_COSINE : SCHEDULE_LINEAR,
-        .warmup_steps = json_get_number(r->args, "warmup_steps", 0),
-    };
-    assert_true(strcmp(schedule, "cosine") == 0 || strcmp(schedule, "linear") == 0);
+    const bool cosine = strcmp(schedule, "cosine") == 0;
+    optim_defaults(&r->optim, strcmp(optim, "sgd") == 0 ? OPTIM_SGD : OPTIM_ADAMW);
+    r->optim.learning_rate = json_get_number(r->args, "learning_rate", 0);
+    r->optim.beta1 = json_get_number(r->args, "adam_beta1", 0);
+    r->optim.beta2 = json_get_number(r->args, "adam_beta2", 0);
+    r->optim.eps = json_get_number(r->args, "adam_epsilon", 0);
+    r->optim.weight_decay = json_get_number(r->args, "weight_decay", 0);
+    r->optim.max_grad_norm = json_get_number(r->args, "max_grad_norm", 0);
+    golden_files_need(optim_configure(&r->optim, json_get_string(r->args, "optim_args", NULL)),
+                      r->name);
+    golden_files_need(schedule_configure(&r->optim.schedule,
+                                         cosine ? SCHEDULE_COSINE : SCHEDULE_LINEAR,
+                                         json_get_number(r->args, "warmup_steps", 0),
+                                         r->optim.learning_rate, NULL),
+                      r->name);
+    assert_true(cosine || strcmp(schedule, "linear") == 0);
 }
 
 static void read_examples(struct run *r)
@@ -150,15 +151,18 @@ static void attach_lora(struct run *r, const json_t *lora)
 static void attach(struct run *r)
 {
     const json_t *lora = json_object_get(r->json, "lora");
+    struct param_layout layout;
     param_set_open(&r->params);
     if (!json_is_object(lora)) {
         golden_files_need(model_full_attach(r->model, &r->params), "attach");
-        golden_files_need(param_set_seal(&r->params, optim_moments(&r->optim)), "seal");
+        golden_files_need(optim_prepare(&r->optim, &r->params, &layout), "optimizer");
+        golden_files_need(param_set_seal(&r->params, &layout), "seal");
         golden_files_need(model_full_bind(r->model, &r->params), "bind");
         return;
     }
     attach_lora(r, lora);
-    golden_files_need(param_set_seal(&r->params, optim_moments(&r->optim)), "seal");
+    golden_files_need(optim_prepare(&r->optim, &r->params, &layout), "optimizer");
+    golden_files_need(param_set_seal(&r->params, &layout), "seal");
     for (int64_t i = 0; i < r->params.count; i++) {
         const struct param *p = &r->params.params[i];
         char name[TENSOR_NAME];

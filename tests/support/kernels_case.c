@@ -342,21 +342,73 @@ static void logit_grad_call(struct run *r)
     r->c->ops->logit_grad(r->c, &r->a.logit_grad);
 }
 
-static void adamw_prepare(struct run *r)
+/* States of small positive numbers, so that they pass as squares too. */
+static void update_prepare(struct run *r, enum update_rule rule, int states)
 {
     const int64_t n = r->s->rows;
-    r->a.adamw = (struct adamw_args){
-        .p = run_inout(r, n, 1.0f), .g = run_input(r, n, 1.0f), .m = run_inout(r, n, 1.0f),
-        .v = run_inout(r, n, 1.0f), .count = n, .lr = 0.01f, .beta1 = 0.9f, .beta2 = 0.999f,
-        .eps = 1e-8f, .weight_decay = 0.1f, .grad_scale = 0.5f, .step = 3};
-    for (int64_t i = 0; i < n; i++) {
-        r->a.adamw.v[i] *= r->a.adamw.v[i];
+    r->a.update = (struct update_args){
+        .rule = rule, .p = run_inout(r, n, 1.0f), .g = run_input(r, n, 1.0f), .count = n,
+        .lr = 0.01, .beta1 = 0.9, .beta2 = 0.999, .beta3 = 0.9999, .alpha = 5.0, .eps = 1e-8,
+        .momentum = 0.7, .dampening = 0.2, .weight_decay = 0.1, .grad_scale = 0.5, .step = 3};
+    for (int k = 0; k < states; k++) {
+        float *state = run_inout(r, n, 1.0f);
+        r->a.update.state[k].value = state;
+        for (int64_t i = 0; i < n; i++) {
+            state[i] *= state[i];
+        }
     }
 }
 
-static void adamw_call(struct run *r)
+static void adamw_prepare(struct run *r)
 {
-    r->c->ops->adamw(r->c, &r->a.adamw);
+    update_prepare(r, UPDATE_ADAMW, 2);
+}
+
+static void ademamix_prepare(struct run *r)
+{
+    update_prepare(r, UPDATE_ADEMAMIX, 3);
+}
+
+static void sgd_prepare(struct run *r)
+{
+    update_prepare(r, UPDATE_SGD, 1);
+    r->a.update.nesterov = true;
+}
+
+static void lion_prepare(struct run *r)
+{
+    update_prepare(r, UPDATE_LION, 1);
+}
+
+static void adagrad_prepare(struct run *r)
+{
+    update_prepare(r, UPDATE_ADAGRAD, 1);
+}
+
+static void rmsprop_prepare(struct run *r)
+{
+    update_prepare(r, UPDATE_RMSPROP, 3);
+}
+
+static void update_call(struct run *r)
+{
+    r->c->ops->update(r->c, &r->a.update);
+}
+
+static void adafactor_prepare(struct run *r)
+{
+    const int64_t rows = r->s->rows;
+    const int64_t cols = 3;
+    r->a.adafactor = (struct adafactor_args){
+        .p = run_inout(r, rows * cols, 1.0f), .g = run_input(r, rows * cols, 1.0f),
+        .row = run_output(r, rows), .col = run_output(r, cols), .batch = 1, .rows = rows,
+        .cols = cols, .lr = 0.01, .beta2 = 0.5, .eps = 1e-30, .clip = 1.0, .weight_decay = 0.1,
+        .grad_scale = 0.5};
+}
+
+static void adafactor_call(struct run *r)
+{
+    r->c->ops->adafactor(r->c, &r->a.adafactor);
 }
 
 static void axpy_prepare(struct run *r)
@@ -659,7 +711,13 @@ const struct op_case CASES[] = {
     {"embed_backward", embed_backward_prepare, embed_backward_call, EMBEDS, tol_embed_grad, NULL},
     {"logit_stats", logit_prepare, logit_call, HEADS, tol_head, flops_elements},
     {"logit_grad", logit_grad_prepare, logit_grad_call, HEADS, tol_head, flops_elements},
-    {"adamw", adamw_prepare, adamw_call, ELEMENTS, tol_element, flops_elements},
+    {"adamw", adamw_prepare, update_call, ELEMENTS, tol_element, flops_elements},
+    {"ademamix", ademamix_prepare, update_call, ELEMENTS, tol_element, flops_elements},
+    {"sgd", sgd_prepare, update_call, ELEMENTS, tol_element, flops_elements},
+    {"lion", lion_prepare, update_call, ELEMENTS, tol_element, flops_elements},
+    {"adagrad", adagrad_prepare, update_call, ELEMENTS, tol_element, flops_elements},
+    {"rmsprop", rmsprop_prepare, update_call, ELEMENTS, tol_element, flops_elements},
+    {"adafactor", adafactor_prepare, adafactor_call, ELEMENTS, tol_element, flops_elements},
     {"axpy", axpy_prepare, axpy_call, ELEMENTS, tol_element, flops_elements},
     {"square_sum", square_sum_prepare, square_sum_call, ELEMENTS, tol_element, flops_elements},
 };

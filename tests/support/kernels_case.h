@@ -61,7 +61,8 @@ struct run {
         struct embed_backward_args embed_backward;
         struct logit_args logit;
         struct logit_grad_args logit_grad;
-        struct adamw_args adamw;
+        struct update_args update;
+        struct adafactor_args adafactor;
     } a;
     float *x; /* axpy and square_sum */
     float *y;

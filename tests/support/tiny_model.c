@@ -139,7 +139,7 @@ void tiny_attach_lora(struct tiny *t, int64_t first_layer)
     struct lora w = {t, first_layer};
     param_set_open(&t->params);
     tiny_need(model_each_linear(t->m, add_lora, &w));
-    tiny_need(param_set_seal(&t->params, 0));
+    tiny_need(param_set_seal(&t->params, NULL));
     for (int64_t i = 0; i < t->params.count; i++) {
         tiny_fill(t, param_value(&t->params, i), t->params.params[i].count, 0.15f);
     }
@@ -149,7 +149,7 @@ void tiny_attach_full(struct tiny *t)
 {
     param_set_open(&t->params);
     tiny_need(model_full_attach(t->m, &t->params));
-    tiny_need(param_set_seal(&t->params, 0));
+    tiny_need(param_set_seal(&t->params, NULL));
     tiny_need(model_full_bind(t->m, &t->params));
 }
 

@@ -18,7 +18,7 @@ static enum status add_param(struct param_set *params, const char *module, const
 {
     char name[SITE_NAME_BYTES + 16];
     (void)snprintf(name, sizeof name, "%s%s", module, suffix);
-    return param_set_add(params, name, dims, shape, dims > 1, index);
+    return param_set_add(params, name, dims, shape, param_name_decays(name), index);
 }
 
 static enum status new_hook(struct attach *a, struct hook **list, struct hook **out)

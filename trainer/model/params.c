@@ -3,10 +3,34 @@
 
 #include <inttypes.h>
 #include <string.h>
+#include <strings.h>
 
 #include "kernels/base/checked.h"
 
-enum { PARAM_PAD = 16, FIRST_CAPACITY = 64, ARRAYS_WITHOUT_MOMENTS = 2 };
+enum { PARAM_PAD = 16, FIRST_CAPACITY = 64 };
+
+/* True when the part of the name that ends at `end` is norm or ends in _norm. */
+static bool norm_ends(const char *name, const char *end)
+{
+    const ptrdiff_t n = end - name;
+    if (n < 4 || strncasecmp(end - 4, "norm", 4) != 0) {
+        return false;
+    }
+    return n == 4 || end[-5] == '.' || end[-5] == '_';
+}
+
+bool param_name_decays(const char *name)
+{
+    if (strcasestr(name, "bias") || strcasestr(name, "layernorm") || strcasestr(name, "rmsnorm")) {
+        return false;
+    }
+    for (const char *end = name; *end; end++) {
+        if ((end[1] == '.' || end[1] == '\0') && norm_ends(name, end + 1)) {
+            return false;
+        }
+    }
+    return true;
+}
 
 void param_set_open(struct param_set *p)
 {
@@ -73,10 +97,50 @@ enum status param_set_add(struct param_set *p, const char *name, int dims, const
     return STATUS_OK;
 }
 
-size_t param_set_bytes(const struct param_set *p, int moments)
+static size_t slot_bytes(const struct param_slot *s)
 {
-    const size_t arrays = (size_t)(ARRAYS_WITHOUT_MOMENTS + moments);
-    return arrays * ((size_t)p->total * sizeof(float) + ARENA_ALIGN);
+    const size_t bytes = (size_t)s->count * (s->bytes ? 1 : sizeof(float));
+    return (bytes + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+}
+
+/* Bytes of slot k of every parameter, as `layout` wants it. */
+static size_t slots_bytes(const struct param_set *p, const struct param_layout *layout, int k)
+{
+    size_t bytes = 0;
+    for (int64_t i = 0; i < p->count; i++) {
+        struct param_slot slot[PARAM_SLOTS] = {{0}};
+        layout->slots(layout->ctx, &p->params[i], slot);
+        bytes += slot_bytes(&slot[k]);
+    }
+    return bytes;
+}
+
+size_t param_set_bytes(const struct param_set *p, const struct param_layout *layout)
+{
+    size_t bytes = 2 * ((size_t)p->total * sizeof(float) + ARENA_ALIGN);
+    for (int k = 0; layout && k < PARAM_SLOTS; k++) {
+        bytes += slots_bytes(p, layout, k);
+    }
+    return bytes + (layout ? layout->workspace + ARENA_ALIGN : 0);
+}
+
+/* One run of memory per slot number, so that the slots of neighbours are neighbours too. */
+static enum status lay_out(struct param_set *p, const struct param_layout *layout)
+{
+    for (int64_t i = 0; i < p->count; i++) {
+        layout->slots(layout->ctx, &p->params[i], p->params[i].slot);
+    }
+    for (int k = 0; k < PARAM_SLOTS; k++) {
+        uint8_t *at;
+        TRY(arena_alloc(&p->arena, slots_bytes(p, layout, k), 1, &at));
+        for (int64_t i = 0; i < p->count; i++) {
+            struct param_slot *slot = &p->params[i].slot[k];
+            slot->data = slot->name ? at : NULL;
+            at += slot_bytes(slot);
+        }
+    }
+    p->optimizer = layout->optimizer;
+    return arena_alloc(&p->arena, layout->workspace, 1, &p->workspace);
 }
 
 static struct tensor view_of(const struct param_set *p, const struct param *e)
@@ -89,18 +153,15 @@ static struct tensor view_of(const struct param_set *p, const struct param *e)
     return t;
 }
 
-enum status param_set_seal(struct param_set *p, int moments)
+enum status param_set_seal(struct param_set *p, const struct param_layout *layout)
 {
-    ASSERT(!p->sealed && moments >= 0 && moments <= 2);
+    ASSERT(!p->sealed);
     const size_t total = (size_t)p->total;
-    TRY(arena_open(&p->arena, "train", param_set_bytes(p, moments)));
+    TRY(arena_open(&p->arena, "train", param_set_bytes(p, layout)));
     TRY(arena_alloc(&p->arena, total, sizeof(float), &p->value));
     TRY(arena_alloc(&p->arena, total, sizeof(float), &p->grad));
-    if (moments > 0) {
-        TRY(arena_alloc(&p->arena, total, sizeof(float), &p->m));
-    }
-    if (moments > 1) {
-        TRY(arena_alloc(&p->arena, total, sizeof(float), &p->v));
+    if (layout) {
+        TRY(lay_out(p, layout));
     }
     for (int64_t i = 0; i < p->count; i++) {
         p->params[i].view = view_of(p, &p->params[i]);
@@ -129,6 +190,18 @@ int64_t param_set_find(const struct param_set *p, const char *name)
         }
     }
     return -1;
+}
+
+struct param_slot *param_find_slot(const struct param_set *p, int64_t index, const char *name)
+{
+    ASSERT(p->sealed && index >= 0 && index < p->count);
+    for (int k = 0; k < PARAM_SLOTS; k++) {
+        struct param_slot *slot = &p->params[index].slot[k];
+        if (slot->name && strcmp(slot->name, name) == 0) {
+            return slot;
+        }
+    }
+    return NULL;
 }
 
 void param_set_close(struct param_set *p)

@@ -1,16 +1,129 @@
-/* Updates over the parameter arena: runs of equal decay are one call each; see optim.h. */
-#include "trainer/optim/optim.h"
-
+/* What all optimizers share: groups, rates, norm, clipping; see optim.h. */
 #include <math.h>
+#include <string.h>
 
-int optim_moments(const struct optim_config *c)
+#include "trainer/optim/optim_internal.h"
+
+double optim_schedule(const struct optim_config *c, int64_t t, int64_t total)
 {
-    return c->kind == OPTIM_ADAMW ? 2 : 0;
+    return schedule_multiplier(&c->schedule, c->learning_rate, t, total);
+}
+
+struct optim_rates optim_rates(const struct optim_config *c, double multiplier)
+{
+    const double ratio = c->loraplus_lr_ratio > 0 ? c->loraplus_lr_ratio : 1.0;
+    struct optim_rates r = {
+        .lr = {
+            [OPTIM_GROUP_BASE] = c->learning_rate * multiplier,
+            [OPTIM_GROUP_EMBEDDING] = c->loraplus_lr_embedding * multiplier,
+            [OPTIM_GROUP_B] = c->learning_rate * ratio * multiplier,
+        }};
+    return r;
+}
+
+double optim_lr(const struct optim_step *s, const struct param *p)
+{
+    return s->rates->lr[p->group];
+}
+
+double optim_decay(const struct optim_step *s, const struct param *p)
+{
+    const struct optim_config *c = s->config;
+    return !p->decay ? 0.0
+           : c->loraplus_lr_ratio > 0 ? c->loraplus_weight_decay
+                                      : c->weight_decay;
+}
+
+bool optim_is_embedding(const struct param *p)
+{
+    static const char ENDING[] = "embed_tokens.weight";
+    const size_t n = strlen(p->name);
+    const size_t m = sizeof ENDING - 1;
+    return n >= m && strcmp(p->name + n - m, ENDING) == 0 && (n == m || p->name[n - m - 1] == '.');
+}
+
+void optim_slot(struct param_slot *slot, const char *name, bool bytes, int64_t count)
+{
+    *slot = (struct param_slot){.name = name, .bytes = bytes, .count = count};
+}
+
+/* PEFT's create_loraplus_optimizer: B matrices and vectors learn faster, embedding adapters at
+ * their own rate; everything but a bias or norm among the fast ones decays. */
+static void group_loraplus(struct param_set *p)
+{
+    for (int64_t i = 0; i < p->count; i++) {
+        struct param *e = &p->params[i];
+        if (strstr(e->name, ".lora_embedding_")) {
+            e->group = OPTIM_GROUP_EMBEDDING;
+            e->decay = true;
+        } else if (strstr(e->name, "lora_B") || e->dims == 1) {
+            e->group = OPTIM_GROUP_B;
+        } else {
+            e->group = OPTIM_GROUP_BASE;
+            e->decay = true;
+        }
+    }
+}
+
+static enum status check_loraplus(const struct optim_config *c, const struct param_set *p)
+{
+    if (c->kind == OPTIM_LORA_FA || c->kind == OPTIM_MUON) {
+        return FAIL(RECIPE, "loraplus_lr_ratio does not go with optim: %s; use adamw_torch",
+                    optim_name(c->kind));
+    }
+    for (int64_t i = 0; i < p->count; i++) {
+        if (strstr(p->params[i].name, "lora_B")) {
+            return STATUS_OK;
+        }
+    }
+    return p->count == 0 ? STATUS_OK
+                         : FAIL(RECIPE, "loraplus_lr_ratio trains a LoRA adapter: use_peft: true");
+}
+
+static void layout_slots(const void *ctx, const struct param *p, struct param_slot slot[PARAM_SLOTS])
+{
+    const struct optim_config *c = ctx;
+    if (!p->frozen) {
+        OPTIM_ROWS[c->kind].slots(c, p, slot);
+    }
+}
+
+enum status optim_prepare(const struct optim_config *c, struct param_set *params,
+                          struct param_layout *layout)
+{
+    const struct optim_row *row = &OPTIM_ROWS[c->kind];
+    ASSERT(!params->sealed);
+    *layout = (struct param_layout){
+        .optimizer = row->name, .ctx = c, .slots = layout_slots};
+    if (c->loraplus_lr_ratio > 0) {
+        TRY(check_loraplus(c, params));
+        group_loraplus(params);
+    }
+    return row->prepare ? row->prepare(c, params, &layout->workspace) : STATUS_OK;
+}
+
+/* Sum of squares over [i's offset, the end of the run of parameters that are as frozen as i]; *next
+ * is the first parameter behind the run. */
+static double run_squares(struct ops_context *ops, const struct param_set *p, int64_t i,
+                          int64_t *next)
+{
+    int64_t j = i + 1;
+    while (j < p->count && p->params[j].frozen == p->params[i].frozen) {
+        j++;
+    }
+    const int64_t begin = p->params[i].offset;
+    const int64_t end = j < p->count ? p->params[j].offset : p->total;
+    *next = j;
+    return p->params[i].frozen ? 0.0 : ops->ops->square_sum(ops, p->grad + begin, end - begin);
 }
 
 double optim_grad_norm(struct ops_context *ops, const struct param_set *p)
 {
-    return sqrt(ops->ops->square_sum(ops, p->grad, p->total));
+    double sum = 0.0;
+    for (int64_t i = 0; i < p->count;) {
+        sum += run_squares(ops, p, i, &i);
+    }
+    return sqrt(sum);
 }
 
 static double clip_factor(const struct optim_config *c, double norm)
@@ -22,62 +135,16 @@ static double clip_factor(const struct optim_config *c, double norm)
     return factor < 1.0 ? factor : 1.0;
 }
 
-static void adamw_run(struct ops_context *ops, struct param_set *p, int64_t begin, int64_t end,
-                      const struct adamw_args *common)
-{
-    struct adamw_args a = *common;
-    a.p = p->value + begin;
-    a.g = p->grad + begin;
-    a.m = p->m + begin;
-    a.v = p->v + begin;
-    a.count = end - begin;
-    ops->ops->adamw(ops, &a);
-}
-
-static void adamw_all(struct ops_context *ops, struct param_set *p, const struct optim_config *c,
-                      const struct adamw_args *common)
-{
-    int64_t begin = 0;
-    for (int64_t i = 0; i < p->count; i++) {
-        const bool last = i + 1 == p->count;
-        if (!last && p->params[i + 1].decay == p->params[i].decay) {
-            continue;
-        }
-        const int64_t end = last ? p->total : p->params[i + 1].offset;
-        struct adamw_args run = *common;
-        run.weight_decay = p->params[i].decay ? (float)c->weight_decay : 0.0f;
-        adamw_run(ops, p, begin, end, &run);
-        begin = end;
-    }
-}
-
-static void sgd_all(struct ops_context *ops, struct param_set *p, const struct optim_config *c,
-                    double lr, double factor)
-{
-    for (int64_t i = 0; c->weight_decay > 0 && i < p->count; i++) {
-        if (p->params[i].decay) { /* torch adds wd * p to the (clipped) gradient */
-            ops->ops->axpy(ops, param_grad(p, i), param_value(p, i),
-                           (float)(c->weight_decay / factor), p->params[i].count);
-        }
-    }
-    ops->ops->axpy(ops, p->value, p->grad, (float)(-lr * factor), p->total);
-}
-
 void optim_update(struct ops_context *ops, struct param_set *p, const struct optim_config *c,
-                  double lr, double norm, int64_t step)
+                  const struct optim_rates *rates, double norm, int64_t step)
 {
-    const double factor = clip_factor(c, norm);
-    if (c->kind == OPTIM_SGD) {
-        sgd_all(ops, p, c, lr, factor);
-        return;
-    }
-    const struct adamw_args common = {
-        .lr = (float)lr,
-        .beta1 = (float)c->beta1,
-        .beta2 = (float)c->beta2,
-        .eps = (float)c->eps,
-        .grad_scale = (float)factor,
+    const struct optim_step s = {
+        .ops = ops,
+        .params = p,
+        .config = c,
+        .rates = rates,
+        .factor = clip_factor(c, norm),
         .step = step,
     };
-    adamw_all(ops, p, c, &common);
+    OPTIM_ROWS[c->kind].update(&s);
 }

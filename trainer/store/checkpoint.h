@@ -1,6 +1,6 @@
 /*
  * Checkpoints: `checkpoint-N/` folders that Hugging Face users know (adapter files,
- * trainer_state.json) plus state.h5 (parameters, moments, step, cursor; HDF5 with fletcher32) and
+ * trainer_state.json) plus state.h5 (parameters, optimizer state, step; HDF5 with fletcher32) and
  * manifest.json (SHA-256 of every file).
  *
  * Written by rank 0 into .tmp-checkpoint-N, fsync, one rename, fsync of the parent: a crash or a

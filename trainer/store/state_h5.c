@@ -1,20 +1,24 @@
-/* Serial HDF5 of parameters and moments; see state_h5.h. */
+/* Serial HDF5 of parameters and optimizer state; see state_h5.h. */
 #include "trainer/store/state_h5.h"
 
 #include <hdf5.h>
+#include <string.h>
 
 #include "trainer/format/file.h"
 
-enum { FORMAT = 1, CHUNK = 1 << 20, IMAGE_STEP = 1 << 24 };
+enum { FORMAT = 1, CHUNK = 1 << 20, IMAGE_STEP = 1 << 24, NAME = 1024, WORD = 64 };
 
 static enum status h5_fail(const char *path, const char *what)
 {
     return FAIL(IO, "%s: HDF5 cannot write %s; is the disk full?", path, what);
 }
 
-static enum status write_array(hid_t group, const char *path, const char *name, const float *data,
-                               int64_t count)
+static enum status write_array(hid_t group, const char *path, const char *name,
+                               const struct param_slot *array)
 {
+    const hid_t type = array->bytes ? H5T_STD_U8LE : H5T_IEEE_F32LE;
+    const hid_t memory = array->bytes ? H5T_NATIVE_UINT8 : H5T_NATIVE_FLOAT;
+    const int64_t count = array->count;
     const hsize_t size = (hsize_t)count;
     const hsize_t chunk = size < CHUNK ? size : CHUNK;
     const hid_t space = H5Screate_simple(1, &size, NULL);
@@ -22,10 +26,9 @@ static enum status write_array(hid_t group, const char *path, const char *name, 
     bool ok = space >= 0 && layout >= 0 && H5Pset_chunk(layout, 1, &chunk) >= 0
               && H5Pset_fletcher32(layout) >= 0 && H5Pset_obj_track_times(layout, false) >= 0
               && H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER) >= 0;
-    const hid_t set = ok ? H5Dcreate2(group, name, H5T_IEEE_F32LE, space, H5P_DEFAULT, layout,
-                                      H5P_DEFAULT)
+    const hid_t set = ok ? H5Dcreate2(group, name, type, space, H5P_DEFAULT, layout, H5P_DEFAULT)
                          : -1;
-    ok = set >= 0 && H5Dwrite(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) >= 0;
+    ok = set >= 0 && H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) >= 0;
     ok = (set < 0 || H5Dclose(set) >= 0) && ok;
     (void)H5Pclose(layout);
     (void)H5Sclose(space);
@@ -46,22 +49,50 @@ static enum status write_number(hid_t file, const char *path, const char *name, 
     return ok ? STATUS_OK : h5_fail(path, name);
 }
 
+static enum status write_word(hid_t file, const char *path, const char *name, const char *word)
+{
+    const hid_t space = H5Screate(H5S_SCALAR);
+    const hid_t type = H5Tcopy(H5T_C_S1);
+    const bool sized = type >= 0 && H5Tset_size(type, strlen(word) + 1) >= 0;
+    const hid_t attribute =
+        sized ? H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT) : -1;
+    const bool ok = attribute >= 0 && H5Awrite(attribute, type, word) >= 0;
+    if (attribute >= 0) {
+        (void)H5Aclose(attribute);
+    }
+    (void)H5Tclose(type);
+    (void)H5Sclose(space);
+    return ok ? STATUS_OK : h5_fail(path, name);
+}
+
+/* The values of a parameter as an array. */
+static struct param_slot values_of(const struct param_set *params, const struct param *p)
+{
+    return (struct param_slot){.count = p->count, .data = params->value + p->offset};
+}
+
+static enum status write_slots(hid_t optim, const char *path, const struct param *p)
+{
+    for (int k = 0; k < PARAM_SLOTS; k++) {
+        char name[NAME];
+        if (p->slot[k].name) {
+            (void)snprintf(name, sizeof name, "%s.%s", p->name, p->slot[k].name);
+            TRY(write_array(optim, path, name, &p->slot[k]));
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status write_params(hid_t file, const char *path, const struct param_set *params)
 {
     const hid_t adapter = H5Gcreate2(file, "adapter", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     const hid_t optim = H5Gcreate2(file, "optim", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     enum status status = adapter >= 0 && optim >= 0 ? STATUS_OK : h5_fail(path, "its groups");
     for (int64_t i = 0; status == STATUS_OK && i < params->count; i++) {
-        const struct param *p = &params->params[i];
-        char name[1024];
-        status = write_array(adapter, path, p->name, params->value + p->offset, p->count);
-        if (status == STATUS_OK && params->m) {
-            (void)snprintf(name, sizeof name, "%s.m", p->name);
-            status = write_array(optim, path, name, params->m + p->offset, p->count);
-        }
-        if (status == STATUS_OK && params->v) {
-            (void)snprintf(name, sizeof name, "%s.v", p->name);
-            status = write_array(optim, path, name, params->v + p->offset, p->count);
+        const struct param_slot values = values_of(params, &params->params[i]);
+        status = write_array(adapter, path, params->params[i].name, &values);
+        if (status == STATUS_OK) {
+            status = write_slots(optim, path, &params->params[i]);
         }
     }
     if (adapter >= 0) {
@@ -79,6 +110,9 @@ static enum status write_all(hid_t file, const char *path, const struct param_se
 {
     TRY(write_number(file, path, "format", FORMAT));
     TRY(write_number(file, path, "step", step));
+    if (params->optimizer) {
+        TRY(write_word(file, path, "optimizer", params->optimizer));
+    }
     TRY(write_params(file, path, params));
     return H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? h5_fail(path, "the file") : STATUS_OK;
 }
@@ -119,26 +153,57 @@ enum status state_h5_write(const char *path, const struct param_set *params, int
     return status;
 }
 
-static enum status read_array(hid_t group, const char *path, const char *name, float *data,
-                              int64_t count)
+static enum status read_array(hid_t group, const char *path, const char *name,
+                              const struct param_slot *array)
 {
+    const hid_t memory = array->bytes ? H5T_NATIVE_UINT8 : H5T_NATIVE_FLOAT;
     const hid_t set = H5Dopen2(group, name, H5P_DEFAULT);
     if (set < 0) {
         return FAIL(INPUT, "%s: '%s' is missing; the checkpoint belongs to another adapter", path,
                     name);
     }
     const hid_t space = H5Dget_space(set);
+    const hid_t type = H5Dget_type(set);
     const hssize_t found = H5Sget_simple_extent_npoints(space);
+    const H5T_class_t kind = array->bytes ? H5T_INTEGER : H5T_FLOAT;
     enum status status = STATUS_OK;
-    if (found != (hssize_t)count) {
-        status = FAIL(INPUT, "%s: '%s' has %lld numbers, expected %lld", path, name,
-                      (long long)found, (long long)count);
-    } else if (H5Dread(set, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, data) < 0) {
+    if (found != (hssize_t)array->count || H5Tget_class(type) != kind) {
+        status = FAIL(INPUT, "%s: '%s' has %lld numbers, expected %lld %s", path, name,
+                      (long long)found, (long long)array->count, array->bytes ? "codes" : "floats");
+    } else if (H5Dread(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) < 0) {
         status = FAIL(INPUT, "%s: '%s' is damaged (checksum)", path, name);
     }
+    (void)H5Tclose(type);
     (void)H5Sclose(space);
     (void)H5Dclose(set);
     return status;
+}
+
+/* Fails when the file has another optimizer's state. Files without the word are older than it. */
+static enum status check_optimizer(hid_t file, const char *path, const struct param_set *params)
+{
+    char word[WORD] = "";
+    const hid_t attribute = H5Aopen(file, "optimizer", H5P_DEFAULT);
+    if (attribute < 0 || !params->optimizer) {
+        if (attribute >= 0) {
+            (void)H5Aclose(attribute);
+        }
+        return STATUS_OK;
+    }
+    const hid_t type = H5Aget_type(attribute);
+    const bool ok = H5Tget_class(type) == H5T_STRING && H5Tget_size(type) < sizeof word
+                    && H5Aread(attribute, type, word) >= 0;
+    (void)H5Tclose(type);
+    (void)H5Aclose(attribute);
+    if (!ok) {
+        return FAIL(INPUT, "%s: attribute 'optimizer' is damaged", path);
+    }
+    return strcmp(word, params->optimizer) == 0
+               ? STATUS_OK
+               : FAIL(INPUT,
+                      "%s: its optimizer state is of optim: %s, the run's is %s; go on with the "
+                      "same optim, or use resume=never or another output_dir",
+                      path, word, params->optimizer);
 }
 
 static enum status read_number(hid_t file, const char *path, const char *name, int64_t *out)
@@ -153,6 +218,18 @@ static enum status read_number(hid_t file, const char *path, const char *name, i
     return ok ? STATUS_OK : FAIL(INPUT, "%s: attribute '%s' is missing", path, name);
 }
 
+static enum status read_slots(hid_t optim, const char *path, const struct param *p)
+{
+    for (int k = 0; k < PARAM_SLOTS; k++) {
+        char name[NAME];
+        if (p->slot[k].name) {
+            (void)snprintf(name, sizeof name, "%s.%s", p->name, p->slot[k].name);
+            TRY(read_array(optim, path, name, &p->slot[k]));
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status read_params(hid_t file, const char *path, struct param_set *params)
 {
     const hid_t adapter = H5Gopen2(file, "adapter", H5P_DEFAULT);
@@ -161,16 +238,10 @@ static enum status read_params(hid_t file, const char *path, struct param_set *p
                              ? STATUS_OK
                              : FAIL(INPUT, "%s: its groups are missing", path);
     for (int64_t i = 0; status == STATUS_OK && i < params->count; i++) {
-        const struct param *p = &params->params[i];
-        char name[1024];
-        status = read_array(adapter, path, p->name, params->value + p->offset, p->count);
-        if (status == STATUS_OK && params->m) {
-            (void)snprintf(name, sizeof name, "%s.m", p->name);
-            status = read_array(optim, path, name, params->m + p->offset, p->count);
-        }
-        if (status == STATUS_OK && params->v) {
-            (void)snprintf(name, sizeof name, "%s.v", p->name);
-            status = read_array(optim, path, name, params->v + p->offset, p->count);
+        const struct param_slot values = values_of(params, &params->params[i]);
+        status = read_array(adapter, path, params->params[i].name, &values);
+        if (status == STATUS_OK) {
+            status = read_slots(optim, path, &params->params[i]);
         }
     }
     if (adapter >= 0) {
@@ -198,6 +269,9 @@ enum status state_h5_read(const char *path, struct param_set *params, int64_t st
     if (status == STATUS_OK && (format != FORMAT || saved != step)) {
         status = FAIL(INPUT, "%s: format %lld, step %lld; expected format %d, step %lld", path,
                       (long long)format, (long long)saved, FORMAT, (long long)step);
+    }
+    if (status == STATUS_OK) {
+        status = check_optimizer(file, path, params);
     }
     if (status == STATUS_OK) {
         status = read_params(file, path, params);

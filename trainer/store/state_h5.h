@@ -1,6 +1,7 @@
 /*
- * state.h5: parameters and optimizer moments in HDF5 (spec formats.md 9): /adapter/<key> and
- * /optim/<key>.m, .v, chunked with fletcher32, plus attributes for format and step.
+ * state.h5: parameters and optimizer state in HDF5 (spec formats.md 9): /adapter/<key> and
+ * /optim/<key>.<slot> (".m" and ".v" of AdamW, ".m.code" of 8-bit state, ...), chunked with
+ * fletcher32, plus attributes for format, step and the optimizer.
  */
 #pragma once
 

@@ -40,7 +40,7 @@ static enum status attach(struct attached *a, const struct model_files *f,
     *a = (struct attached){.m = model_files_random(f, MODEL, 1)};
     param_set_open(&a->params);
     TRY(adapter_attach(&a->adapter, a->m, &a->params, c));
-    TRY(param_set_seal(&a->params, 0));
+    TRY(param_set_seal(&a->params, NULL));
     adapter_initialize(a->adapter, 3);
     return STATUS_OK;
 }

@@ -67,7 +67,7 @@ static void exported_open(struct exported *x, const struct export_case *c)
     need(adapter_read_config(&x->config, x->f.folder));
     param_set_open(&x->params);
     need(adapter_attach(&x->adapter, x->m, &x->params, &x->config));
-    need(param_set_seal(&x->params, 0));
+    need(param_set_seal(&x->params, NULL));
     const struct rng_key key = {.seed = 9, .purpose = RNG_INIT};
     rng_fill_normal(&key, x->params.value, x->params.total, 0.4f);
 }

@@ -102,7 +102,7 @@ static void attach_two(struct fixture *f)
         (void)snprintf(name, sizeof name, "B%d", i);
         need(param_set_add(&f->params, name, 2, (const int64_t[]){OUT, rank[i]}, true, &h->b));
     }
-    need(param_set_seal(&f->params, 0));
+    need(param_set_seal(&f->params, NULL));
     for (int64_t i = 0; i < f->params.count; i++) {
         fill(param_value(&f->params, i), f->params.params[i].count, 10 + (uint32_t)i);
     }
@@ -287,7 +287,7 @@ static void full_training(void **state)
     param_set_open(&f.params);
     need(param_set_add(&f.params, "w", 2, (const int64_t[]){OUT, IN}, true, &f.hooks[0].weight));
     need(param_set_add(&f.params, "b", 1, (const int64_t[]){OUT}, false, &f.hooks[0].bias));
-    need(param_set_seal(&f.params, 0));
+    need(param_set_seal(&f.params, NULL));
     f.l.hooks = f.hooks;
     need(run_forward(&f, true));
     check_forward(&f, false);

@@ -356,7 +356,7 @@ static void full_training_binds_to_the_weights(void **state)
         struct model *same = shaken_model(&f, CONFIGS[k]);
         param_set_open(&params);
         need(model_full_attach(m, &params), CONFIGS[k]);
-        need(param_set_seal(&params, 0), CONFIGS[k]);
+        need(param_set_seal(&params, NULL), CONFIGS[k]);
         need(model_full_bind(m, &params), CONFIGS[k]);
         same_weights(m, same, 0.0);
         same_norms(m, same);

@@ -16,24 +16,51 @@ static int64_t add(struct param_set *p, const char *name, int dims, const int64_
     return index;
 }
 
+/* A float slot like the parameter, bytes for matrices, and a float per row. */
+static void three_slots(const void *ctx, const struct param *p, struct param_slot slot[PARAM_SLOTS])
+{
+    const int most = *(const int *)ctx;
+    const struct param_slot all[3] = {{.name = "m", .count = p->count},
+                                      {.name = "code", .bytes = true, .count = p->count},
+                                      {.name = "row", .count = p->shape[0]}};
+    for (int k = 0; k < most; k++) {
+        slot[k] = all[k];
+    }
+    if (p->dims == 1) {
+        slot[1] = (struct param_slot){0};
+    }
+}
+
 static void layout_is_padded_and_zeroed(void **state)
 {
     (void)state;
     const int64_t matrix[2] = {3, 7};
     const int64_t vector[1] = {5};
-    for (int moments = 0; moments <= 2; moments++) {
+    for (int slots = 0; slots <= 3; slots++) {
         struct param_set p;
         param_set_open(&p);
         const int64_t a = add(&p, "a.weight", 2, matrix);
         const int64_t b = add(&p, "b.bias", 1, vector);
-        const size_t bytes = param_set_bytes(&p, moments);
-        assert_int_equal(param_set_seal(&p, moments), STATUS_OK);
+        const struct param_layout layout = {
+            .optimizer = "test", .ctx = &slots, .slots = three_slots, .workspace = 100};
+        const size_t bytes = param_set_bytes(&p, slots ? &layout : NULL);
+        assert_int_equal(param_set_seal(&p, slots ? &layout : NULL), STATUS_OK);
         assert_int_equal(p.total, 32 + 16);
         assert_int_equal(p.params[b].offset, 32);
         assert_true(p.params[a].decay && !p.params[b].decay);
         assert_true(bytes >= p.arena.used);
-        assert_int_equal(p.m != NULL, moments > 0);
-        assert_int_equal(p.v != NULL, moments > 1);
+        assert_int_equal(p.workspace != NULL, slots > 0);
+        assert_int_equal(param_find_slot(&p, a, "m") != NULL, slots > 0);
+        assert_int_equal(param_find_slot(&p, a, "code") != NULL, slots > 1);
+        assert_null(param_find_slot(&p, b, "code"));
+        assert_int_equal(param_find_slot(&p, b, "row") != NULL, slots > 2);
+        if (slots > 0) { /* floats like the values: neighbours are one run */
+            const float *m = param_find_slot(&p, a, "m")->data;
+            assert_ptr_equal(param_find_slot(&p, b, "m")->data, m + 32);
+            for (int i = 0; i < 48; i++) {
+                assert_true(m[i] == 0.0f);
+            }
+        }
         for (int64_t i = 0; i < p.total; i++) {
             assert_true(p.value[i] == 0.0f && p.grad[i] == 0.0f);
         }
@@ -94,13 +121,41 @@ static void impossible_shapes_are_refused(void **state)
             param_set_add(&p, "x", CASES[i].dims, CASES[i].shape, true, &index), STATUS_INPUT);
     }
     assert_int_equal(p.count, 0);
-    assert_int_equal(param_set_seal(&p, 2), STATUS_OK); /* an empty set is fine */
+    assert_int_equal(param_set_seal(&p, NULL), STATUS_OK); /* an empty set is fine */
     param_set_close(&p);
+}
+
+static void names_say_what_decays(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        bool decays;
+    } CASES[] = {{"model.embed_tokens.weight", true},
+                 {"lm_head.weight", true},
+                 {"model.layers.0.self_attn.q_proj.weight", true},
+                 {"model.layers.0.self_attn.q_proj.bias", false},
+                 {"model.layers.0.input_layernorm.weight", false},
+                 {"model.layers.0.PostRMSNorm.weight", false},
+                 {"model.norm.weight", false},
+                 {"norm", false},
+                 {"model.layers.0.self_attn.q_norm.weight", false},
+                 {"model.layers.0.self_attn.q_norm", false},
+                 {"model.normal.weight", true},
+                 {"model.renorm.weight", true},
+                 {"a.lora_A.weight", true},
+                 {"a.lora_magnitude_vector", true}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        if (param_name_decays(CASES[i].name) != CASES[i].decays) {
+            fail_msg("%s", CASES[i].name);
+        }
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(names_say_what_decays),
         cmocka_unit_test(layout_is_padded_and_zeroed),
         cmocka_unit_test(names_are_unique_and_copied),
         cmocka_unit_test(impossible_shapes_are_refused),

@@ -121,13 +121,14 @@ static void recipe_becomes_configurations(void **state)
                          "layers_to_transform: [1, 3]\nmax_grad_norm: 0\ndata_digits: 2\n"),
         STATUS_OK);
     assert_int_equal(recipe_resolve(&r, 1), STATUS_OK);
-    recipe_train(&r, 50, 20, &train);
+    assert_int_equal(recipe_train(&r, 50, 20, &train), STATUS_OK);
     assert_int_equal(train.save_steps, 15);
     assert_int_equal(train.logging_steps, 1);
     assert_int_equal(train.eval_steps, 20);
     assert_true(train.resume);
-    assert_int_equal(train.optim.schedule, SCHEDULE_COSINE_WITH_MIN_LR);
-    assert_true(train.optim.min_lr_rate > 0.0999 && train.optim.min_lr_rate < 0.1001);
+    assert_int_equal(train.optim.schedule.kind, SCHEDULE_COSINE_WITH_MIN_LR);
+    assert_true(train.optim.schedule.min_lr == 1e-5);
+    assert_true(fabs(optim_schedule(&train.optim, 50, 50) - 0.1) < 1e-12);
     assert_float_equal(train.optim.max_grad_norm, 0, 0);
     assert_int_equal(recipe_adapter(&r, &adapter), STATUS_OK);
     assert_null(adapter.target_regex);
