@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "eval/sandbox/sandbox.h"
 #include "kernels/ops.h"
 #include "recipes/commands.h"
 #include "recipes/measure.h"
@@ -84,6 +85,29 @@ static void add_libraries(json_t *out)
     add_text(out, "ranks", launcher ? launcher : "1 (no launcher)");
 }
 
+/* The layers that code rewards need, and which profiles they add up to. */
+static enum status add_sandbox(json_t *out)
+{
+    struct sandbox_probe probe;
+    TRY(sandbox_probe(&probe));
+    bool full = true;
+    bool reduced = true;
+    for (int i = 0; i < SANDBOX_LAYERS; i++) {
+        const enum sandbox_layer layer = (enum sandbox_layer)i;
+        char key[128];
+        char text[256];
+        (void)snprintf(key, sizeof key, "sandbox: %s", sandbox_layer_name(layer));
+        (void)snprintf(text, sizeof text, "%s%s", probe.present[i] ? "" : "missing: ",
+                       probe.why[i]);
+        add_text(out, key, text);
+        full = full && (probe.present[i] || !sandbox_needs(SANDBOX_FULL, layer));
+        reduced = reduced && (probe.present[i] || !sandbox_needs(SANDBOX_REDUCED, layer));
+    }
+    add_text(out, "sandbox_profiles",
+             full ? (reduced ? "full, reduced" : "full") : (reduced ? "reduced" : "none"));
+    return STATUS_OK;
+}
+
 /* Peak of the products in `compute`, and with it the tier and threads that did them. */
 static enum status add_gemm(enum compute compute, int threads, json_t *out, const char *key)
 {
@@ -134,6 +158,7 @@ enum status cmd_doctor(const struct command_args *args)
     }
     add_machine(out);
     add_libraries(out);
+    TRY_TO(status, done, add_sandbox(out));
     TRY_TO(status, done, add_gemm(COMPUTE_BF16, (int)args->threads, out, "bf16_gflops"));
     TRY_TO(status, done, add_gemm(COMPUTE_F32, (int)args->threads, out, "f32_gflops"));
     TRY_TO(status, done, add_memory((int)args->threads, out));
