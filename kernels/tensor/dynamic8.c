@@ -18,7 +18,7 @@ static int ascending(const void *a, const void *b)
 static float point(int i, int n)
 {
     const float step = (1.0f - 0.1f) / (float)(n - 1);
-    return i < n / 2 ? 0.1f + step * (float)i : 1.0f - step * (float)(n - 1 - i);
+    return i < n / 2 ? fmaf(step, (float)i, 0.1f) : fmaf(-step, (float)(n - 1 - i), 1.0f);
 }
 
 /* For each power of ten from 1e-6 to 1, 2^k values between a tenth of it and itself (twice as many
