@@ -8,7 +8,12 @@
 #include "trainer/generate/constraint.h"
 #include "trainer/generate/scheduler_internal.h"
 
-enum { DEFAULT_ROWS = 64, PREFILL_TOKENS = 512 };
+enum {
+    DEFAULT_ROWS = 64,
+    PREFILL_TOKENS = 512,
+    DRAFT_ROWS = 64,       /* guessed rows of a step */
+    DRAFT_TOKENS = 1 << 20 /* tokens that guesses are looked for in */
+};
 
 void completion_set_close(struct completion_set *s)
 {
@@ -153,8 +158,38 @@ static void plan_rows(struct scheduler *s)
     if (a->sample.constraint && s->rows > constraint_masks(a->sample.constraint)) {
         s->rows = constraint_masks(a->sample.constraint);
     }
-    s->out_cap = s->rows;
-    s->batch_cap = s->rows + prefill;
+    const bool drafts = a->limits.drafts != DRAFTS_NEVER && !a->limits.unshared;
+    s->draft_cap = !drafts ? 0 : s->rows * SPECULATION_MOST < DRAFT_ROWS
+                                      ? s->rows * SPECULATION_MOST
+                                      : DRAFT_ROWS;
+    s->out_cap = s->rows + s->draft_cap;
+    s->batch_cap = s->rows + s->draft_cap + prefill;
+}
+
+/* Tokens of all prompts and completions, as far as drafts look. */
+static int64_t draft_tokens(const struct generate_args *a)
+{
+    int64_t tokens = 0;
+    for (int64_t p = 0; p < a->prompt_count && tokens < DRAFT_TOKENS; p++) {
+        tokens += a->prompts[p].count;
+        for (int64_t s = 0; s < a->prompts[p].samples && tokens < DRAFT_TOKENS; s++) {
+            tokens += most_of(a, &a->prompts[p], s);
+        }
+    }
+    return tokens < DRAFT_TOKENS ? tokens : DRAFT_TOKENS;
+}
+
+/* The prompts' own tokens are the first that guesses are found in. */
+static void open_texts(struct scheduler *s)
+{
+    for (int64_t i = 0; i < s->waiting_count; i++) {
+        struct branch *b = &s->branches[s->waiting[i]];
+        const struct prompt *p = &s->a->prompts[b->prompt];
+        b->text = s->drafts ? draft_root(s->drafts, b->prompt) : -1;
+        for (int64_t t = 0; s->drafts && t < p->count; t++) {
+            b->text = draft_extend(s->drafts, b->prompt, b->text, p->ids[t], 1);
+        }
+    }
 }
 
 static enum status alloc_threads(struct scheduler *s)
@@ -201,6 +236,10 @@ static enum status lay_out(struct scheduler *s)
     TRY(arena_alloc(&s->own, cap, sizeof(int32_t), &s->cache_rows));
     TRY(arena_alloc(&s->own, out, sizeof(int32_t), &s->out_rows));
     TRY(arena_alloc(&s->own, rows, sizeof *s->seqs, &s->seqs));
+    TRY(arena_alloc(&s->own, (size_t)s->draft_cap, sizeof(int32_t), &s->draft_ids));
+    if (s->draft_cap > 0) {
+        TRY(draft_open(&s->drafts, &s->own, s->a->prompt_count, draft_tokens(s->a)));
+    }
     return alloc_threads(s);
 }
 
@@ -265,6 +304,7 @@ static enum status scheduler_open(struct scheduler *s)
     TRY(kv_cache_open(&s->cache, &shape));
     TRY(open_arrays(s));
     enqueue(s);
+    open_texts(s);
     size_t step_bytes;
     size_t scratch_bytes;
     const struct pass pass = scheduler_pass(s);
@@ -363,6 +403,7 @@ static void advance_partial(struct scheduler *s)
 static enum status run_step(struct scheduler *s)
 {
     const double start = clock_seconds();
+    const int64_t rows = s->stat.rows;
     const int64_t every = s->a->limits.preempt_every;
     if (every > 0 && s->stat.steps % every == every - 1 && s->running_count > 1) {
         scheduler_preempt(s, s->running_count - 1);
@@ -381,9 +422,9 @@ static enum status run_step(struct scheduler *s)
         TRY(scheduler_draw(s, hidden, n_out));
         s->stat.draw_seconds += clock_seconds() - drawing;
     }
-    if (s->step_prompt_rows == 0) {
-        s->stat.decode_seconds += clock_seconds() - start;
-    }
+    const double seconds = clock_seconds() - start;
+    speculation_note_step(&s->speculation, s->stat.rows - rows, seconds);
+    s->stat.decode_seconds += s->step_prompt_rows == 0 ? seconds : 0.0;
     return STATUS_OK;
 }
 

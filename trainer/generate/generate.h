@@ -37,6 +37,8 @@ struct completion_set {
     struct completion *items; /* prompt-major, sample ascending */
 };
 
+enum generate_drafts { DRAFTS_AUTO, DRAFTS_NEVER, DRAFTS_ALWAYS };
+
 /* None of these decides a bit of a completion. */
 struct generate_limits {
     int64_t max_rows;      /* completions in work at once; 0: 64 */
@@ -44,6 +46,7 @@ struct generate_limits {
     int64_t page;          /* positions of a page, a multiple of 32; 0: 64 */
     int64_t prefill;       /* prompt tokens of one step next to the decoded rows; 0: 512 */
     int64_t preempt_every; /* tests: every so many steps the newest branch loses its pages; 0: never */
+    enum generate_drafts drafts; /* guess tokens ahead and check them together: when it pays */
     bool unshared;         /* every completion computes its prompt and its tokens for itself */
 };
 

@@ -106,12 +106,14 @@ void scheduler_release(struct scheduler *s, int64_t branch)
     free_branch(s, branch);
 }
 
-enum status scheduler_fork(struct scheduler *s, struct branch *from, int64_t first, int64_t members,
-                           int64_t fed)
+enum status scheduler_fork(struct scheduler *s, const struct branch *from,
+                           const struct group *group, int32_t text, int64_t fed)
 {
+    const int64_t members = group->members;
     int64_t index;
     struct branch *b = new_branch(s, &index);
-    *b = (struct branch){.prompt = from->prompt, .first = first, .members = members, .seq = -1};
+    *b = (struct branch){.prompt = from->prompt, .first = group->first, .members = members, .seq = -1,
+                          .text = text};
     const int64_t page = s->a->limits.page > 0 ? s->a->limits.page : CACHE_PAGE;
     bool room = kv_cache_free_pages(s->cache) >= (fed % page > 0) && !s->a->limits.unshared;
     while (!room && !s->a->limits.unshared && drop_some_anchor(s)) {
@@ -198,7 +200,7 @@ static int64_t split_waiting(struct scheduler *s, int64_t index, int64_t count)
     struct branch *part = new_branch(s, &taken);
     struct branch *b = &s->branches[index];
     *part = (struct branch){.prompt = b->prompt, .first = b->first, .members = count, .seq = -1,
-                            .again = b->again};
+                            .again = b->again, .text = b->text};
     int64_t last = b->first;
     for (int64_t i = 1; i < count; i++) {
         last = s->members[last].next;
@@ -304,28 +306,66 @@ static enum status reserve(struct scheduler *s, int64_t i, int64_t count, bool *
     return kv_cache_append(s->cache, b->seq, count);
 }
 
+/* Most tokens that the branch's members may still draw. */
+static int64_t tokens_left(const struct scheduler *s, const struct branch *b)
+{
+    int64_t most = 0;
+    for (int64_t i = b->first; i >= 0; i = s->members[i].next) {
+        const struct completion *c = &s->set->items[i];
+        const int64_t left = scheduler_most_tokens(s, c) - c->count;
+        most = left > most ? left : most;
+    }
+    return most;
+}
+
+/* Guesses for a branch that feeds one token: no page is taken from others for them. */
+static void guess(struct scheduler *s, const struct branch *b, struct feed *f)
+{
+    const int64_t spare = kv_cache_free_pages(s->cache) - s->running_count - 2;
+    int64_t most = s->draft_cap - s->step_drafts;
+    if (!s->drafts || b->text < 0 || spare < 0 || most < 1) {
+        return;
+    }
+    const int64_t left = tokens_left(s, b) - 1;
+    most = most < SPECULATION_MOST ? most : SPECULATION_MOST;
+    most = most < left ? most : left;
+    int32_t *ids = s->draft_ids + s->step_drafts;
+    const int64_t known = draft_propose(s->drafts, b->text, most, ids, &f->match);
+    const int64_t wanted = speculation_length(&s->speculation, s->a->limits.drafts, f->match,
+                                              s->running_count + s->step_drafts);
+    f->drafts = known < wanted ? known : wanted;
+    f->draft = ids;
+    f->count += f->drafts;
+    s->step_drafts += f->drafts;
+}
+
 enum status scheduler_plan_feeds(struct scheduler *s)
 {
-    const int64_t most = s->a->limits.prefill > 0 ? s->a->limits.prefill
-                                                  : s->batch_cap - s->rows;
-    int64_t left = most < s->batch_cap - s->rows ? most : s->batch_cap - s->rows;
+    const int64_t room = s->batch_cap - s->rows - s->draft_cap;
+    int64_t left = s->a->limits.prefill > 0 && s->a->limits.prefill < room ? s->a->limits.prefill
+                                                                            : room;
     s->feed_count = 0;
     s->step_prompt_rows = 0;
+    s->step_drafts = 0;
     for (int64_t i = 0; i < s->running_count; i++) {
         const struct branch *b = &s->branches[s->running[i]];
         const int64_t rest = branch_total(s, b) - b->fed;
-        const int64_t count = rest == 1 ? 1 : rest < left ? rest : left;
-        bool there = count > 0;
+        struct feed f = {.branch = s->running[i], .path = -1};
+        f.count = rest == 1 ? 1 : rest < left ? rest : left;
+        f.out = f.count == rest ? 0 : -1;
+        bool there = f.count > 0;
+        if (rest == 1) {
+            guess(s, b, &f);
+        }
         if (there) {
-            TRY(reserve(s, i, count, &there));
+            TRY(reserve(s, i, f.count, &there));
         }
         if (!there) {
             continue;
         }
-        left -= rest == 1 ? 0 : count;
-        s->step_prompt_rows += rest == 1 ? 0 : count;
-        s->feeds[s->feed_count++] = (struct feed){
-            .branch = s->running[i], .count = count, .out = count == rest ? 0 : -1, .path = -1};
+        left -= rest == 1 ? 0 : f.count;
+        s->step_prompt_rows += rest == 1 ? 0 : f.count;
+        s->feeds[s->feed_count++] = f;
     }
     return STATUS_OK;
 }

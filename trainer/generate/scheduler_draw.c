@@ -87,8 +87,7 @@ static bool is_stop(const struct sample_config *s, int32_t id)
     return false;
 }
 
-/* Most tokens of a completion. */
-static int64_t most_tokens(const struct scheduler *s, const struct completion *c)
+int64_t scheduler_most_tokens(const struct scheduler *s, const struct completion *c)
 {
     const struct prompt *p = &s->a->prompts[c->prompt];
     return p->most ? p->most[c->sample - p->first_sample] : s->a->sample.max_new_tokens;
@@ -110,7 +109,7 @@ static bool is_over(struct scheduler *s, int64_t item)
         m->state = constraint_next(c->constraint, m->state, id);
         done->stopped = c->stop_count == 0 && constraint_is_over(c->constraint, m->state);
     }
-    return done->stopped || done->count >= most_tokens(s, done);
+    return done->stopped || done->count >= scheduler_most_tokens(s, done);
 }
 
 /* How one feed's members came out of a wave. */
@@ -161,20 +160,34 @@ static enum status sort_members(struct scheduler *s, const struct feed *f, int64
     return STATUS_OK;
 }
 
+/* The branch's tokens with a group's next one, in the drafts' automaton. */
+static int32_t grown_text(struct scheduler *s, const struct branch *b, int32_t text,
+                          const struct group *g)
+{
+    return s->drafts ? draft_extend(s->drafts, b->prompt, text, g->id, (int32_t)g->members) : -1;
+}
+
 /* Splits the feed's branch after the draws at `depth`. */
 static enum status split_feed(struct scheduler *s, struct feed *f, int64_t depth,
                               struct group *groups)
 {
     struct branch *b = &s->branches[f->branch];
     const int64_t fed = b->fed + f->count - f->drafts + depth;
+    const int32_t text = b->text;
     struct split split;
+    const double members = (double)b->members;
     TRY(sort_members(s, f, depth, groups, &split));
     f->path = split.on.first;
+    if (depth < f->drafts) {
+        speculation_note_guess(&s->speculation, f->match, (double)split.on.members / members);
+        s->stat.accepted += split.on.members > 0;
+    }
     int64_t first = 0;
     if (split.on.members > 0) {
         b->first = split.on.first;
         b->members = split.on.members;
-        s->stat.accepted++;
+        split.on.id = f->draft[depth];
+        b->text = grown_text(s, b, text, &split.on);
     } else if (split.groups == 0) {
         b->members = 0;
         b->fed = fed;
@@ -184,10 +197,11 @@ static enum status split_feed(struct scheduler *s, struct feed *f, int64_t depth
         b->first = groups[0].first;
         b->members = groups[0].members;
         b->fed = fed;
+        b->text = grown_text(s, b, text, &groups[0]);
         first = 1;
     }
     for (int64_t g = first; g < split.groups; g++) {
-        TRY(scheduler_fork(s, b, groups[g].first, groups[g].members, fed));
+        TRY(scheduler_fork(s, b, &groups[g], grown_text(s, b, text, &groups[g]), fed));
     }
     return STATUS_OK;
 }

@@ -8,7 +8,31 @@
  */
 #pragma once
 
+#include "trainer/generate/draft.h"
 #include "trainer/generate/generate.h"
+
+enum { SPECULATION_MOST = 8, SPECULATION_CLASSES = 4 };
+
+/* What steps cost and how many guesses are kept (speculate.c). */
+struct speculation {
+    double n; /* sums over steps, fading: their number, rows, seconds, squares, products */
+    double r;
+    double t;
+    double rr;
+    double rt;
+    double tried[SPECULATION_CLASSES];
+    double kept[SPECULATION_CLASSES];
+};
+
+/* A step of `rows` token rows took `seconds`. */
+void speculation_note_step(struct speculation *p, int64_t rows, double seconds);
+
+/* A guess after `match` known tokens was checked; `kept`: share of the members that drew it. */
+void speculation_note_guess(struct speculation *p, int64_t match, double kept);
+
+/* Tokens to guess after `match` known ones in a step of `rows` rows. */
+int64_t speculation_length(const struct speculation *p, enum generate_drafts mode, int64_t match,
+                           int64_t rows);
 
 struct branch {
     int64_t prompt;
@@ -18,6 +42,7 @@ struct branch {
     int64_t fed;     /* tokens of prompt and completion whose K/V are in the cache */
     int64_t again;   /* tokens below this were fed before: a recomputation */
     int64_t next_free;
+    int32_t text;    /* state of its tokens in the drafts' automaton, -1: not in it */
 };
 
 /* State of a completion besides its tokens. */
@@ -38,6 +63,7 @@ struct feed {
     int64_t drafts; /* of these */
     int64_t out;    /* first output row; -1: the end is not reached in this step */
     const int32_t *draft; /* [drafts] */
+    int64_t match;  /* tokens the guesses are based on */
     int64_t path;   /* members whose draws equal the drafts so far, linked; -1: none */
 };
 
@@ -78,6 +104,11 @@ struct scheduler {
     struct feed *feeds;      /* [rows] */
     int64_t feed_count;
     int64_t step_prompt_rows; /* rows of this step that are no next token of a running branch */
+    struct draft *drafts;    /* NULL: none */
+    struct speculation speculation;
+    int64_t draft_cap;       /* guessed rows of a step */
+    int64_t step_drafts;
+    int32_t *draft_ids;      /* [draft_cap] */
     struct draw *draws;      /* [rows] */
     int32_t *states;         /* [rows] constraint states of a wave */
     struct group *groups;    /* [rows] */
@@ -114,13 +145,16 @@ MUST_USE enum status scheduler_plan_feeds(struct scheduler *s);
 /* Takes the pages of running[i] away; it waits. */
 void scheduler_preempt(struct scheduler *s, int64_t i);
 
-/* The members in the list `first` leave their branch with `fed` tokens in the cache of `from`: a new
- * branch, running on shared pages or, without pages, waiting. */
-MUST_USE enum status scheduler_fork(struct scheduler *s, struct branch *from, int64_t first,
-                                    int64_t members, int64_t fed);
+/* A group's members leave their branch with `fed` tokens in the cache of `from`: a new branch, running
+ * on shared pages or, without pages, waiting. `text`: its tokens in the drafts' automaton. */
+MUST_USE enum status scheduler_fork(struct scheduler *s, const struct branch *from,
+                                    const struct group *group, int32_t text, int64_t fed);
 
 /* Ends a running branch: its sequence is freed or kept for the members of its prompt that wait. */
 void scheduler_release(struct scheduler *s, int64_t branch);
+
+/* Most tokens of a completion. */
+int64_t scheduler_most_tokens(const struct scheduler *s, const struct completion *c);
 
 /* Draws for the outputs of this step; branches split, completions end (scheduler_draw.c). */
 MUST_USE enum status scheduler_draw(struct scheduler *s, const float *hidden, int64_t n_out);

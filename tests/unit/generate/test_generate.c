@@ -139,6 +139,9 @@ static void run_tier(enum cpu_tier tier, enum compute compute)
         {.prefill = 16, .preempt_every = 2},
         {.max_rows = 5, .preempt_every = 3, .page = 32},
         {.max_rows = 6, .unshared = true},
+        {.drafts = DRAFTS_ALWAYS},
+        {.drafts = DRAFTS_ALWAYS, .max_rows = 4, .page = 32},
+        {.drafts = DRAFTS_NEVER, .prefill = 5},
     };
     /* Every limit in the reference, every third one, shifted, elsewhere: it is the same scheduler. */
     const bool all = tier == TIER_REF && compute == COMPUTE_F32;

@@ -41,7 +41,7 @@ static void open_bytes(struct token_bytes *b)
 static void scene_open(struct scene *s)
 {
     static const int64_t LENGTHS[PROMPTS] = {5, 64, 33, 71};
-    const struct ops_options options = {.threads = 2, .compute = COMPUTE_F32};
+    const struct ops_options options = {.threads = 1, .compute = COMPUTE_F32};
     *s = (struct scene){0};
     tiny_need(ops_context_open(&s->ops, &options));
     tiny_open(&s->tiny, &TINY_CONFIGS[0]);
@@ -97,6 +97,10 @@ static void run_everywhere(struct generate_args args, struct completion_set *out
         {.prefill = 9, .preempt_every = 2},
         {.max_rows = 7, .preempt_every = 3},
         {.unshared = true, .max_rows = 9},
+        {.drafts = DRAFTS_NEVER},
+        {.drafts = DRAFTS_ALWAYS},
+        {.drafts = DRAFTS_ALWAYS, .max_rows = 2, .page = 32},
+        {.drafts = DRAFTS_ALWAYS, .cache_pages = 8, .page = 32, .preempt_every = 5},
     };
     tiny_need(generate(&args, out, NULL));
     for (size_t i = 0; i < sizeof LIMITS / sizeof LIMITS[0]; i++) {
@@ -320,12 +324,13 @@ static void work_is_counted(void **state)
     const int64_t prompt_tokens = 5 + 64 + 33 + 71;
     scene_open(&s);
     struct generate_args args = args_of(&s);
+    args.limits.drafts = DRAFTS_NEVER;
     tiny_need(generate(&args, &set, &shared));
     completion_set_close(&set);
     args.limits.unshared = true;
     tiny_need(generate(&args, &set, &apart));
     completion_set_close(&set);
-    args.limits = (struct generate_limits){.preempt_every = 2};
+    args.limits = (struct generate_limits){.preempt_every = 2, .drafts = DRAFTS_NEVER};
     tiny_need(generate(&args, &set, &preempted));
     completion_set_close(&set);
     assert_int_equal(shared.prompt_tokens, prompt_tokens);
@@ -335,6 +340,36 @@ static void work_is_counted(void **state)
     assert_int_equal(shared.preemptions, 0);
     assert_true(preempted.preemptions > 0 && preempted.recomputed > 0);
     assert_int_equal(preempted.decoded_tokens, shared.decoded_tokens);
+    scene_close(&s);
+}
+
+/* Greedy samples of a prompt are one text: when one after the other is decoded, the guesses for all but
+ * the first are right, and a step yields many tokens. */
+static void guesses_that_are_right_save_steps(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct completion_set plain;
+    struct completion_set guessed;
+    struct generate_stats slow;
+    struct generate_stats fast;
+    scene_open(&s);
+    struct generate_args args = args_of(&s);
+    args.sample.temperature = 0;
+    args.sample.max_new_tokens = 40;
+    args.limits = (struct generate_limits){.max_rows = 1, .drafts = DRAFTS_NEVER};
+    tiny_need(generate(&args, &plain, &slow));
+    args.limits.drafts = DRAFTS_ALWAYS;
+    tiny_need(generate(&args, &guessed, &fast));
+    same_set(&plain, &guessed);
+    assert_int_equal(slow.drafted, 0);
+    assert_true(fast.accepted > 0 && fast.accepted <= fast.drafted);
+    assert_int_equal(fast.decoded_tokens, slow.decoded_tokens);
+    print_message("steps %lld -> %lld, %lld of %lld guesses kept\n", (long long)slow.steps,
+                  (long long)fast.steps, (long long)fast.accepted, (long long)fast.drafted);
+    assert_true(fast.steps * 2 < slow.steps);
+    completion_set_close(&plain);
+    completion_set_close(&guessed);
     scene_close(&s);
 }
 
@@ -377,6 +412,7 @@ int main(void)
         cmocka_unit_test(unequal_lengths_keep_slots_busy),
         cmocka_unit_test(callbacks_may_take_completions),
         cmocka_unit_test(work_is_counted),
+        cmocka_unit_test(guesses_that_are_right_save_steps),
         cmocka_unit_test(impossible_limits_say_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
