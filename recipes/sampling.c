@@ -173,6 +173,7 @@ struct generate_limits sampling_limits(const struct recipe *recipe)
         .max_rows = recipe->rollout_rows,
         .cache_pages = recipe->rollout_pages,
         .page = recipe->rollout_page_size,
+        .drafts = (enum generate_drafts)recipe->speculation,
         .unshared = !recipe->prefix_sharing,
     };
 }

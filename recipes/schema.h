@@ -157,6 +157,7 @@ struct recipe {
     int64_t rollout_pages;
     int64_t rollout_page_size;
     bool prefix_sharing;
+    int speculation; /* enum generate_drafts */
     int compat; /* enum recipe_compat */
 
     /* sft */

@@ -1,6 +1,7 @@
 /* Schema rows of logs, checkpoints, evaluation while training, and Graft's own keys; see schema_internal.h. */
 #include "kernels/ops.h"
 #include "recipes/schema_internal.h"
+#include "trainer/generate/generate.h"
 
 static const struct recipe_choice STRATEGIES[] = {
     {"no", STRATEGY_NO, 0}, {"steps", STRATEGY_STEPS, 0}, {"epoch", STRATEGY_EPOCH, 0},
@@ -12,6 +13,9 @@ static const struct recipe_choice COMPUTES[] = {
     {"fp32", COMPUTE_F32, 0}, {NULL, 0, 0}};
 static const struct recipe_choice COMPATS[] = {
     {"trl-1.16", COMPAT_TRL_1_16, 0}, {"trl-0.18", COMPAT_TRL_0_18, 0}, {NULL, 0, 0}};
+
+static const struct recipe_choice DRAFTS[] = {
+    {"auto", DRAFTS_AUTO, 0}, {"never", DRAFTS_NEVER, 0}, {"always", DRAFTS_ALWAYS, 0}, {NULL, 0, 0}};
 
 static const struct recipe_field ROWS[] = {
     /* run */
@@ -73,6 +77,8 @@ static const struct recipe_field ROWS[] = {
      "graft", "pages in the K/V cache; 0: enough for rollout_rows"},
     {"rollout_page_size", NULL, FIELD_INT, FIELD_FREE, AT(rollout_page_size), "64", NULL, 32, 4096,
      NULL, 0, "graft", "positions of a K/V page, a multiple of 32"},
+    {"speculation", NULL, FIELD_CHOICE, FIELD_FREE, AT(speculation), "auto", NULL, 0, 0, DRAFTS, 0,
+     "graft", "guess tokens from siblings and check them together: auto: when it pays, never, always"},
     {"prefix_sharing", NULL, FIELD_BOOL, FIELD_FREE, AT(prefix_sharing), "true", NULL, 0, 0, NULL, 0,
      "graft", "compute what completions of a prompt have in common once; false: to measure it"},
     {"compat", NULL, FIELD_CHOICE, FIELD_FREE, AT(compat), "trl-1.16", NULL, 0, 0, COMPATS, 0,
