@@ -46,11 +46,18 @@ static void nan_to_zero(double *values, int64_t count)
     }
 }
 
+/* A deviation that TRL calls zero (torch.isclose to 0). */
+static bool is_flat(double std)
+{
+    return fabs(std) <= 1e-8;
+}
+
 static void normalize_sums(const struct advantage_config *c, const struct advantage_args *a,
                            const double *sums)
 {
     double batch_mean;
     double batch_std;
+    double flat = 0.0;
     advantage_moments(sums, a->groups * a->group_size, &batch_mean, &batch_std);
     for (int64_t g = 0; g < a->groups; g++) {
         double mean;
@@ -59,9 +66,55 @@ static void normalize_sums(const struct advantage_config *c, const struct advant
         const double scale = c->scale == SCALE_GROUP   ? std + EPSILON
                              : c->scale == SCALE_BATCH ? batch_std + EPSILON
                                                        : 1.0;
+        flat += is_flat(c->scale == SCALE_BATCH ? batch_std : std);
         for (int64_t i = g * a->group_size; i < (g + 1) * a->group_size; i++) {
             a->advantage[i] = (sums[i] - mean) / scale;
         }
+    }
+    if (a->flat) {
+        *a->flat = flat / (double)a->groups;
+    }
+}
+
+/* A row against the mean of its scorable siblings; 0/0 where it has none. */
+static void leave_one_out(const struct advantage_config *c, const struct advantage_args *a,
+                          double *sums)
+{
+    const int64_t rows = a->groups * a->group_size;
+    double flat = 0.0;
+    for (int64_t i = 0; i < rows; i++) {
+        if (c->clip && !isnan(sums[i])) {
+            sums[i] = fmin(fmax(sums[i], c->clip_low), c->clip_high);
+        }
+        sums[i] -= a->penalty ? a->penalty[i] : 0.0;
+    }
+    for (int64_t g = 0; g < a->groups; g++) {
+        const double *group = sums + g * a->group_size;
+        double mean;
+        double std;
+        double sum = 0.0;
+        double count = 0.0;
+        advantage_moments(group, a->group_size, &mean, &std);
+        flat += is_flat(std);
+        for (int64_t i = 0; i < a->group_size; i++) {
+            sum += isnan(group[i]) ? 0.0 : group[i];
+            count += !isnan(group[i]);
+        }
+        for (int64_t i = 0; i < a->group_size; i++) {
+            a->advantage[g * a->group_size + i] =
+                count > 1 ? group[i] - (sum - group[i]) / (count - 1) : NAN;
+        }
+    }
+    if (c->normalize) {
+        double mean;
+        double std;
+        advantage_moments(a->advantage, rows, &mean, &std);
+        for (int64_t i = 0; i < rows; i++) {
+            a->advantage[i] = (a->advantage[i] - mean) / (std + EPSILON);
+        }
+    }
+    if (a->flat) {
+        *a->flat = flat / (double)a->groups;
     }
 }
 
@@ -97,6 +150,9 @@ static void normalize_columns(const struct advantage_args *a, double *column)
     for (int64_t i = 0; i < rows; i++) {
         a->advantage[i] = (a->advantage[i] - mean) / (std + EPSILON);
     }
+    if (a->flat) {
+        *a->flat = is_flat(std);
+    }
 }
 
 enum status advantage_compute(const struct advantage_config *config,
@@ -118,7 +174,9 @@ enum status advantage_compute(const struct advantage_config *config,
         advantage_moments(sums + g * args->group_size, args->group_size, &mean,
                           &args->group_std[g]);
     }
-    if (config->aggregation == SUM_THEN_NORMALIZE) {
+    if (config->leave_one_out) {
+        leave_one_out(config, args, sums);
+    } else if (config->aggregation == SUM_THEN_NORMALIZE) {
         normalize_sums(config, args, sums);
     } else {
         normalize_columns(args, sums);

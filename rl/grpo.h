@@ -5,15 +5,25 @@
  */
 #pragma once
 
+#include "rl/correction.h"
+#include "rl/entropy.h"
 #include "rl/objective.h"
 #include "rl/plan.h"
 #include "rl/rollout.h"
+#include "trainer/model/reference.h"
 #include "trainer/train.h"
 
 struct grpo_config {
     struct grpo_plan plan;
     struct rollout_config rollout;
     struct objective_config objective;
+    struct entropy_config entropy;
+    double top_entropy_quantile; /* share of tokens that stay in the loss; 0 or 1: all */
+    struct correction_config correction; /* of a foreign sampler */
+    double reward_beta;          /* RLOO: beta times (old - ref) off the reward; 0: none */
+    struct model_reference *reference; /* full training with beta; NULL: the bare base */
+    int64_t ref_sync_steps;      /* reference moves to the policy every so many steps; 0: never */
+    double ref_mixup_alpha;
     int64_t micro_batch_tokens;  /* token budget of a forward/backward; larger groups are split */
     bool gradient_checkpointing;
     bool log_completions;        /* write completions.jsonl */

@@ -1,20 +1,11 @@
-/* Private state of the GRPO method. */
+/* Private state of the GRPO method, shared by the grpo_*.c files. */
 #pragma once
 
 #include "rl/grpo.h"
 #include "trainer/model/unit_pass.h"
 
-/* Metric sums of a unit; the loop adds them over units in order. */
-enum {
-    METRIC_LOSS,
-    METRIC_KL,
-    METRIC_ENTROPY,
-    METRIC_CLIP_LOW,
-    METRIC_CLIP_HIGH,
-    METRIC_TOKENS,   /* loss tokens trained in this step */
-    METRIC_ROWS,
-    METRIC_COUNT
-};
+/* Metric sums of a unit that the loop adds over units; the rest goes by rows (struct grpo_record). */
+enum { METRIC_LOSS, METRIC_COUNT };
 
 /* A round that is still being trained on. */
 struct live_round {
@@ -22,7 +13,23 @@ struct live_round {
     int64_t born;      /* optimizer step it was generated at */
     double tokens;     /* loss tokens of the round */
     int64_t *slice;    /* [rows] which slice each row belongs to */
+    float *correction; /* [tokens of all rows] sampler importance ratios; NULL: none */
+    int64_t *token;    /* [rows] where a row's corrections begin */
+    struct correction_sums sampling;
     struct round data;
+};
+
+/* A micro-step of this window: one slice of one round. */
+struct grpo_slice {
+    int64_t live;
+    int64_t slice;
+    double times;      /* how often the window visits it */
+    double tokens;     /* loss tokens, all virtual ranks */
+    double floor;      /* entropy floor, 0: none */
+    double idle_tokens;  /* of rows that need no forward, and their entropy */
+    double idle_entropy;
+    int64_t idle_rows;   /* with loss tokens */
+    double *kept;      /* [world] tokens at or above the floor */
 };
 
 /* A group's rows in this optimizer step. */
@@ -35,7 +42,17 @@ struct grpo_unit {
 
 struct grpo_row {
     struct rollout_row *row;
-    double weight; /* of each loss token in this step's loss */
+    int64_t slice;   /* into grpo.slices */
+    double weight;   /* of each loss token in this step's loss */
+    double bonus;    /* of each kept token's entropy */
+    const float *correction;
+};
+
+/* What a trained row adds to the metrics; gathered from all ranks for the log. */
+struct grpo_record {
+    int64_t row; /* into grpo.rows */
+    double entropy;
+    struct objective_sums sums;
 };
 
 struct grpo {
@@ -43,25 +60,74 @@ struct grpo {
     const struct rollout_env *env;
     struct live_round *live;
     int64_t live_count;
+    struct grpo_slice *slices;
+    double *kept; /* [window, world], the slices' */
+    int64_t slice_count;
+    int64_t capacity_slices;
     struct grpo_unit *units;
     int64_t *cost;
     struct grpo_row *rows;
+    struct grpo_record *records; /* of the rows that this rank ran */
     int64_t unit_count;
     int64_t row_count;
+    int64_t record_count;
     int64_t capacity_rows;
     int64_t step;            /* being prepared */
     int64_t window;          /* micro-steps of this optimizer step */
     int64_t skipped_groups;
-    double skipped_entropy;  /* sampler's entropy of rows that need no forward */
-    double skipped_tokens;
-    double max_delta;        /* largest |logp - sampler's| of on-policy rows on this rank */
-    bool on_policy;
+    bool on_policy;          /* every round of the step was rolled out in it */
     double num_tokens;       /* running total, TRL's num_tokens */
+    struct entropy_control entropy;
     struct unit_pass pass;
 };
+
+/* Loss tokens of a row: none when it is masked. */
+int64_t grpo_loss_tokens(const struct rollout_row *row);
+
+/* Units, rows and slices of the window [first, first + g->window): grpo_step.c. Fails with MEMORY. */
+MUST_USE enum status grpo_step_build(struct grpo *g, int64_t first);
+
+/* Some rows of some units through the model, in micro-batches under the token budget. */
+typedef void (*grpo_row_fn)(void *ctx, int64_t unit, int64_t row, int64_t at,
+                            const struct unit_outputs *out);
+struct grpo_work {
+    const struct grpo_unit *units;
+    const struct grpo_row *rows;
+    bool reference;   /* under the reference, without backward */
+    grpo_row_fn each; /* unit: place in `order`; row: into rows; at: its first output */
+    void *ctx;
+};
+
+/* Runs units order[0 .. count): grpo_run.c. Fails with MEMORY. */
+MUST_USE enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, const int64_t *order,
+                                   int64_t count);
+
+/* train_method.run: gradients of a run of units. */
+MUST_USE enum status grpo_run(void *ctx, const int64_t *units, int64_t count, double *sums);
+
+
+/* Scores live round `live` under the policy as it is (logp and entropy, or the entropies alone),
+ * groups dealt to ranks; every rank ends with all of them. Collective. Fails with MEMORY. */
+MUST_USE enum status grpo_score_policy(struct grpo *g, int64_t live, bool entropy_alone);
+
+/* Fills row.ref with the reference's log-probs in the same way. */
+MUST_USE enum status grpo_score_reference(struct grpo *g, int64_t live);
+
+/* Importance ratios of a round whose sampler was foreign. Fails with MEMORY. */
+MUST_USE enum status grpo_correct(struct grpo *g, struct live_round *live);
 
 /* Log fields of a step (collective). */
 MUST_USE enum status grpo_log(void *ctx, const double *totals, json_t *line);
 
 /* Appends a new round's rows to completions.jsonl; rank 0 only. */
 MUST_USE enum status grpo_write_completions(const struct grpo *g, const struct live_round *live);
+
+/* Slices, corrections and token count of a round that has its data. Fails with MEMORY. */
+MUST_USE enum status grpo_live_finish(struct grpo *g, struct live_round *live);
+
+/* Makes room for one more round at the end of g->live, zeroed. */
+MUST_USE enum status grpo_live_grow(struct grpo *g, struct live_round **out);
+
+/* train_method.save_state and load_state: grpo_state.c. */
+MUST_USE enum status grpo_save_state(void *ctx, json_t *state);
+MUST_USE enum status grpo_load_state(void *ctx, const json_t *state);

@@ -1,4 +1,7 @@
-/* TRL's GRPO metrics by name (spec training.md 1.6), from the step's totals and its new rounds. */
+/*
+ * TRL's GRPO metrics by name (spec training.md 1.6). As TRL logs them: a metric has one value per
+ * round or per micro-step, the line holds the mean of the values of this step, NaN left out.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -9,6 +12,43 @@ static void put(json_t *line, const char *name, double value)
 {
     if (isfinite(value)) {
         (void)json_object_set_new(line, name, json_real(value));
+    }
+}
+
+/* Values of the metrics of one kind (round or micro-step) with their weights. */
+enum { METER_NAME = 128, METER_MOST = 2 * REWARD_MAX + 32 };
+struct meters {
+    struct {
+        char name[METER_NAME];
+        double sum;
+        double weight;
+    } items[METER_MOST];
+    int count;
+};
+
+static void meter(struct meters *m, const char *name, double value, double weight)
+{
+    int i = 0;
+    while (i < m->count && strcmp(m->items[i].name, name) != 0) {
+        i++;
+    }
+    if (isnan(value) || i == METER_MOST) {
+        return;
+    }
+    if (i == m->count) {
+        (void)snprintf(m->items[i].name, METER_NAME, "%s", name);
+        m->items[i].sum = 0.0;
+        m->items[i].weight = 0.0;
+        m->count++;
+    }
+    m->items[i].sum += weight * value;
+    m->items[i].weight += weight;
+}
+
+static void put_meters(const struct meters *m, json_t *line)
+{
+    for (int i = 0; i < m->count; i++) {
+        put(line, m->items[i].name, m->items[i].sum / m->items[i].weight);
     }
 }
 
@@ -28,101 +68,261 @@ static void spread_add(struct spread *s, double x)
     s->count += 1.0;
 }
 
-static void put_spread(json_t *line, const char *what, const struct spread *s)
+static void meter_spread(struct meters *m, const char *what, const struct spread *s)
 {
     static const char *const NAMES[3] = {"mean", "min", "max"};
     const double values[3] = {s->count > 0 ? s->sum / s->count : 0.0, s->min, s->max};
     for (int i = 0; i < 3; i++) {
-        char name[64];
+        char name[METER_NAME];
         (void)snprintf(name, sizeof name, "completions/%s_%s", NAMES[i], what);
-        put(line, name, values[i]);
+        meter(m, name, values[i], 1.0);
     }
 }
 
-/* Lengths and truncation of the rounds that were rolled out in this step. */
-static void log_lengths(const struct grpo *g, json_t *line)
+/* Lengths and truncation of a round. */
+static void meter_lengths(struct meters *m, const struct round *r)
 {
     struct spread all = {0};
     struct spread ended = {0};
-    for (int64_t i = 0; i < g->live_count; i++) {
-        const struct round *r = &g->live[i].data;
-        for (int64_t k = 0; g->live[i].born == g->step && k < r->groups * r->group_size; k++) {
-            spread_add(&all, (double)r->row[k].count);
-            if (r->row[k].stopped) {
-                spread_add(&ended, (double)r->row[k].count);
-            }
+    for (int64_t k = 0; k < r->groups * r->group_size; k++) {
+        spread_add(&all, (double)r->row[k].count);
+        if (r->row[k].stopped) {
+            spread_add(&ended, (double)r->row[k].count);
         }
     }
-    if (all.count > 0) {
-        put_spread(line, "length", &all);
-        put_spread(line, "terminated_length", &ended);
-        put(line, "completions/clipped_ratio", (all.count - ended.count) / all.count);
-    }
+    meter_spread(m, "length", &all);
+    meter_spread(m, "terminated_length", &ended);
+    meter(m, "completions/clipped_ratio", (all.count - ended.count) / all.count, 1.0);
 }
 
-/* Column `k` of the rewards of the new rounds, or their weighted sums when k < 0. */
-static int64_t collect(const struct grpo *g, int k, double *values)
+static void meter_rewards(const struct grpo *g, struct meters *m, const struct round *r,
+                          double *values)
 {
-    int64_t n = 0;
-    for (int64_t i = 0; i < g->live_count; i++) {
-        const struct round *r = &g->live[i].data;
-        for (int64_t row = 0; g->live[i].born == g->step && row < r->groups * r->group_size; row++) {
-            values[n++] = k < 0 ? r->row[row].reward : r->row[row].rewards[k];
-        }
-    }
-    return n;
-}
-
-static void log_rewards(const struct grpo *g, double *values, json_t *line)
-{
+    const struct reward_set *rewards = g->config->rollout.rewards;
+    const int64_t rows = r->groups * r->group_size;
     double mean;
     double std;
-    char name[128];
-    for (int k = 0; k < g->config->rollout.rewards->count; k++) {
-        const int64_t n = collect(g, k, values);
-        advantage_moments(values, n, &mean, &std);
-        (void)snprintf(name, sizeof name, "rewards/%s/mean", g->config->rollout.rewards->items[k].name);
-        put(line, name, mean);
-        (void)snprintf(name, sizeof name, "rewards/%s/std", g->config->rollout.rewards->items[k].name);
-        put(line, name, std);
-    }
-    advantage_moments(values, collect(g, -1, values), &mean, &std);
-    put(line, "reward", mean);
-    put(line, "reward_std", std);
-    double flat = 0.0;
-    double groups = 0.0;
-    for (int64_t i = 0; i < g->live_count; i++) {
-        for (int64_t k = 0; g->live[i].born == g->step && k < g->live[i].data.groups; k++) {
-            flat += fabs(g->live[i].data.group[k].reward_std) <= 1e-8;
-            groups += 1.0;
+    char name[METER_NAME];
+    for (int k = 0; k < rewards->count; k++) {
+        for (int64_t i = 0; i < rows; i++) {
+            values[i] = r->row[i].rewards[k];
         }
+        advantage_moments(values, rows, &mean, &std);
+        (void)snprintf(name, sizeof name, "rewards/%s/mean", rewards->items[k].name);
+        meter(m, name, mean, 1.0);
+        (void)snprintf(name, sizeof name, "rewards/%s/std", rewards->items[k].name);
+        meter(m, name, std, 1.0);
     }
-    put(line, "frac_reward_zero_std", flat / groups);
+    for (int64_t i = 0; i < rows; i++) {
+        values[i] = r->row[i].reward;
+    }
+    advantage_moments(values, rows, &mean, &std);
+    meter(m, "reward", mean, 1.0);
+    meter(m, "reward_std", std, 1.0);
+    meter(m, "frac_reward_zero_std", r->flat, 1.0);
 }
 
-/* Largest |logp - sampler's logp| over all ranks: 0 when sampling and training agree bit for bit. */
-static enum status log_delta(const struct grpo *g, json_t *line)
+/* RLOO: mean of old - ref over the round's loss tokens. */
+static void meter_penalty(const struct grpo *g, struct meters *m, const struct live_round *live)
 {
-    void *all;
-    size_t *offsets = malloc(((size_t)g->env->comm->size + 1) * sizeof *offsets);
-    if (!offsets) {
-        return FAIL(MEMORY, "log: no memory");
+    double sum = 0.0;
+    for (int64_t i = 0; i < live->data.groups * live->data.group_size; i++) {
+        const struct rollout_row *row = &live->data.row[i];
+        for (int64_t t = 0; row->ref && t < grpo_loss_tokens(row); t++) {
+            sum += (double)row->logp[t] - (double)row->ref[t];
+        }
     }
-    const enum status status =
-        comm_gather_all(g->env->comm, &g->max_delta, sizeof g->max_delta, &all, offsets);
-    free(offsets);
-    TRY(status);
-    double largest = 0.0;
-    for (int r = 0; r < g->env->comm->size; r++) {
-        double theirs;
-        memcpy(&theirs, (const char *)all + (size_t)r * sizeof theirs, sizeof theirs);
-        largest = fmax(largest, theirs);
+    if (g->config->reward_beta > 0) {
+        meter(m, "kl", sum / fmax(live->tokens, 1.0), 1.0);
+    }
+}
+
+static void meter_sampling(struct meters *m, const struct correction_sums *s)
+{
+    if (s->ratios > 0) {
+        meter(m, "sampling/sampling_logp_difference/mean", s->difference / fmax(s->scored, 1.0), 1);
+        meter(m, "sampling/sampling_logp_difference/max", s->difference_max, 1.0);
+        meter(m, "sampling/importance_sampling_ratio/min", s->ratio_min, 1.0);
+        meter(m, "sampling/importance_sampling_ratio/mean", s->ratio / s->ratios, 1.0);
+        meter(m, "sampling/importance_sampling_ratio/max", s->ratio_max, 1.0);
+    }
+}
+
+/* What the rounds that were rolled out in this step say. */
+static enum status log_rounds(const struct grpo *g, json_t *line)
+{
+    struct meters *m = calloc(1, sizeof *m);
+    double *values =
+        malloc(((size_t)grpo_plan_round_rows(&g->config->plan) + 1) * sizeof *values);
+    for (int64_t i = 0; m && values && i < g->live_count; i++) {
+        if (g->live[i].born == g->step) {
+            meter_rewards(g, m, &g->live[i].data, values);
+            meter_lengths(m, &g->live[i].data);
+            meter_penalty(g, m, &g->live[i]);
+            meter_sampling(m, &g->live[i].sampling);
+        }
+    }
+    const bool good = m && values;
+    if (good) {
+        put_meters(m, line);
+    }
+    free(m);
+    free(values);
+    return good ? STATUS_OK : FAIL(MEMORY, "log: no memory for rewards");
+}
+
+/* Sums over the rows of a micro-step. */
+struct slice_sums {
+    struct objective_sums sums;
+    double entropy;
+    double tokens;
+    double rows;     /* trained */
+    double low_min;  /* share of a row that was clipped, smallest and largest over rows */
+    double high_max;
+};
+
+static void add_record(const struct grpo *g, struct slice_sums *s, const struct grpo_record *r)
+{
+    const bool shared = g->config->objective.level != RATIO_TOKEN;
+    const double over = shared ? 1.0 : (double)g->rows[r->row].row->count;
+    s->sums.policy += r->sums.policy;
+    s->sums.kl += r->sums.kl;
+    s->sums.entropy += r->sums.entropy;
+    s->sums.kept += r->sums.kept;
+    s->sums.clip_low += r->sums.clip_low;
+    s->sums.clip_high += r->sums.clip_high;
+    s->sums.phi += r->sums.phi;
+    s->entropy += r->entropy;
+    s->rows += 1.0;
+    s->low_min = fmin(s->low_min, r->sums.clip_low / over);
+    s->high_max = fmax(s->high_max, r->sums.clip_high / over);
+}
+
+static void meter_clips(const struct grpo *g, struct meters *m, const struct slice_sums *s,
+                        double times)
+{
+    const enum loss_type type = g->config->objective.loss_type;
+    const bool shared = g->config->objective.level != RATIO_TOKEN;
+    const double rows = (double)(g->config->plan.world * g->config->plan.per_device);
+    const double over = fmax(shared ? rows : s->tokens, 1.0);
+    if (objective_kind(type)->clips) {
+        meter(m, "clip_ratio/low_mean", s->sums.clip_low / over, times);
+        meter(m, "clip_ratio/high_mean", s->sums.clip_high / over, times);
+        meter(m, "clip_ratio/region_mean", (s->sums.clip_low + s->sums.clip_high) / over, times);
+        meter(m, "clip_ratio/low_min", s->low_min, times);
+        meter(m, "clip_ratio/high_max", s->high_max, times);
+    } else if (type == LOSS_CISPO) {
+        meter(m, "cispo_clip_ratio", s->sums.clip_high / over, times);
+    } else if (type == LOSS_VESPO) { /* a row that was not run has ratio 1 and weight 1 */
+        meter(m, "vespo/phi_seq_mean", (s->sums.phi + (rows - s->rows)) / rows, times);
+    }
+}
+
+/* One micro-step's metrics. A row that needs no forward is not clipped. */
+static void meter_slice(const struct grpo *g, struct meters *m, const struct grpo_slice *slice,
+                        struct slice_sums *s)
+{
+    const bool shared = g->config->objective.level != RATIO_TOKEN;
+    const double rows = (double)(g->config->plan.world * g->config->plan.per_device);
+    s->tokens = slice->tokens;
+    if (slice->idle_rows > 0 || (shared && s->rows < rows)) {
+        s->low_min = fmin(s->low_min, 0.0);
+        s->high_max = fmax(s->high_max, 0.0);
+    }
+    s->low_min = isfinite(s->low_min) ? s->low_min : NAN;
+    s->high_max = isfinite(s->high_max) ? s->high_max : NAN;
+    meter(m, "entropy", (s->entropy + slice->idle_entropy) / fmax(s->tokens, 1.0), slice->times);
+    if (g->config->objective.beta > 0) {
+        meter(m, "kl", s->sums.kl / fmax(s->tokens, 1.0), slice->times);
+    }
+    meter_clips(g, m, s, slice->times);
+}
+
+/* The bonus' own metrics, and the end of the step for its coefficient. */
+static void log_entropy(struct grpo *g, const struct slice_sums *sums, json_t *line)
+{
+    const bool rounds = objective_kind(g->config->objective.loss_type)->normalizer == NORM_ROUND;
+    double policy = 0.0;
+    double entropy = 0.0;
+    double kept = 0.0;
+    if (!entropy_control_on(&g->entropy)) {
+        return;
+    }
+    for (int64_t s = 0; s < g->slice_count; s++) {
+        policy += sums[s].sums.policy;
+        entropy += g->slices[s].times * sums[s].sums.entropy;
+        kept += g->slices[s].times * sums[s].sums.kept;
+    }
+    entropy_control_update(&g->entropy, entropy, kept);
+    /* TRL's value of a micro-batch is not divided by the window yet, but for the round's losses. */
+    put(line, "policy_loss", rounds ? policy / (double)g->window : policy);
+    put(line, "entropy_coef", g->entropy.coef);
+}
+
+/* Records of all ranks, in any order of ranks; sums are made in row order. */
+static enum status gather_records(const struct grpo *g, struct grpo_record **by_row)
+{
+    const struct comm *comm = g->env->comm;
+    size_t *offsets = malloc(((size_t)comm->size + 1) * sizeof *offsets);
+    void *all = NULL;
+    *by_row = calloc((size_t)g->row_count + 1, sizeof **by_row);
+    enum status status = offsets && *by_row ? STATUS_OK : FAIL(MEMORY, "log: no memory");
+    status = comm_agree(comm, status);
+    if (status == STATUS_OK) {
+        status = comm_gather_all(comm, g->records, (size_t)g->record_count * sizeof *g->records,
+                                 &all, offsets);
+    }
+    for (size_t at = 0; status == STATUS_OK && at < offsets[comm->size];
+         at += sizeof(struct grpo_record)) {
+        struct grpo_record r;
+        memcpy(&r, (const char *)all + at, sizeof r);
+        (*by_row)[r.row] = r;
     }
     free(all);
+    free(offsets);
+    return status;
+}
+
+/* Largest |logp - sampler's logp|: 0 when sampling and training agree bit for bit. */
+static void log_delta(const struct grpo *g, const struct grpo_record *records, json_t *line)
+{
+    double largest = 0.0;
+    for (int64_t i = 0; i < g->row_count; i++) {
+        largest = fmax(largest, records[i].sums.max_delta);
+    }
     (void)json_object_set_new(line,
                               g->on_policy ? "on_policy_logp_delta_max" : "logp_delta_max",
                               json_real(largest));
-    return STATUS_OK;
+}
+
+/* What the micro-steps of this step say. */
+static enum status log_slices(struct grpo *g, json_t *line)
+{
+    struct grpo_record *records;
+    const enum status gathered = gather_records(g, &records);
+    struct meters *m = calloc(1, sizeof *m);
+    struct slice_sums *sums = calloc((size_t)g->slice_count + 1, sizeof *sums);
+    const bool good = gathered == STATUS_OK && m && sums;
+    for (int64_t s = 0; good && s < g->slice_count; s++) {
+        sums[s].low_min = INFINITY;
+        sums[s].high_max = -INFINITY;
+    }
+    for (int64_t i = 0; good && i < g->row_count; i++) {
+        add_record(g, &sums[g->rows[i].slice], &records[i]);
+    }
+    for (int64_t s = 0; good && s < g->slice_count; s++) {
+        meter_slice(g, m, &g->slices[s], &sums[s]);
+    }
+    if (good) {
+        put_meters(m, line);
+        log_entropy(g, sums, line);
+        log_delta(g, records, line);
+    }
+    free(records);
+    free(sums);
+    free(m);
+    TRY(gathered);
+    return good ? STATUS_OK : FAIL(MEMORY, "log: no memory for metrics");
 }
 
 static void log_rollout(const struct grpo *g, json_t *line)
@@ -147,34 +347,13 @@ static void log_rollout(const struct grpo *g, json_t *line)
 
 enum status grpo_log(void *ctx, const double *totals, json_t *line)
 {
-    const struct grpo *g = ctx;
-    const double trained = totals[METRIC_TOKENS];
-    const double tokens = trained + g->skipped_tokens;
-    const bool sequence = g->config->objective.level == RATIO_SEQUENCE;
-    const double clip_over = sequence ? totals[METRIC_ROWS] : tokens;
-    double *values = malloc((size_t)(g->live_count * grpo_plan_round_rows(&g->config->plan) + 1)
-                            * sizeof *values);
-    if (!values) {
-        return FAIL(MEMORY, "log: no memory for rewards");
-    }
-    if (g->live_count > 0 && g->live[g->live_count - 1].born == g->step) {
-        log_rewards(g, values, line);
-        log_lengths(g, line);
-    }
-    free(values);
-    if (tokens > 0) {
-        put(line, "entropy", (totals[METRIC_ENTROPY] + g->skipped_entropy) / tokens);
-        put(line, "clip_ratio/low_mean", totals[METRIC_CLIP_LOW] / fmax(clip_over, 1.0));
-        put(line, "clip_ratio/high_mean", totals[METRIC_CLIP_HIGH] / fmax(clip_over, 1.0));
-        put(line, "clip_ratio/region_mean",
-            (totals[METRIC_CLIP_LOW] + totals[METRIC_CLIP_HIGH]) / fmax(clip_over, 1.0));
-    }
-    if (g->config->objective.beta > 0) {
-        put(line, "kl", totals[METRIC_KL] / fmax(trained, 1.0));
-    }
+    struct grpo *g = ctx;
+    (void)totals;
+    TRY(log_rounds(g, line));
+    TRY(log_slices(g, line));
     put(line, "num_tokens", g->num_tokens);
     log_rollout(g, line);
-    return log_delta(g, line);
+    return STATUS_OK;
 }
 
 static json_t *completion_line(const struct grpo *g, const struct live_round *live,

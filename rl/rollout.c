@@ -14,6 +14,7 @@ void round_close(struct round *r)
         free(r->row[i].logp);
         free(r->row[i].entropy);
         free(r->row[i].sampling);
+        free(r->row[i].ref);
     }
     for (int64_t g = 0; r->group && g < r->groups; g++) {
         free(r->group[g].prompt);
@@ -263,8 +264,8 @@ static enum status exchange(const struct rollout_config *c, const struct comm *c
     return comm_agree(comm, status);
 }
 
-/* Advantages of the whole round, alike on every rank. */
-static enum status score_round(const struct rollout_config *c, struct round *r)
+enum status rollout_advantages(const struct rollout_config *c, const double *penalty,
+                               struct round *r)
 {
     const int64_t rows = r->groups * r->group_size;
     const int64_t k = c->rewards->count;
@@ -284,6 +285,8 @@ static enum status score_round(const struct rollout_config *c, struct round *r)
         .advantage = buffer + rows * k,
         .reward = buffer + rows * (k + 1),
         .group_std = buffer + rows * (k + 2),
+        .flat = &r->flat,
+        .penalty = penalty,
     };
     const enum status status = advantage_compute(&c->advantage, &args);
     for (int64_t i = 0; status == STATUS_OK && i < rows; i++) {
@@ -342,7 +345,7 @@ enum status rollout_round(const struct rollout_config *c, const struct rollout_e
         status = rollout_judge_calls(c, env, &source, out);
     }
     if (status == STATUS_OK) {
-        status = score_round(c, out);
+        status = rollout_advantages(c, NULL, out);
     }
     source_close(&source, groups);
     if (status != STATUS_OK) {

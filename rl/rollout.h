@@ -20,6 +20,7 @@ struct rollout_row {
     float *logp;        /* [count] behaviour log-probs: the sampler's own, or scored when foreign */
     float *entropy;     /* [count] */
     float *sampling;    /* [count] a foreign sampler's log-probs, NaN: unknown; NULL: none given */
+    float *ref;         /* [count] the reference's log-probs, when scored; NULL: not yet */
     bool stopped;
     bool masked;        /* truncated and mask_truncated_completions: no loss tokens */
     double rewards[REWARD_MAX];
@@ -40,6 +41,7 @@ struct round {
     struct rollout_group *group; /* [groups] */
     struct rollout_row *row;     /* [groups * group_size], group-major */
     struct generate_stats stats; /* this rank's decoder */
+    double flat;                 /* share of rows whose rewards don't spread */
 };
 
 /* Dataset access: row `i` (a new reference), or NULL past the end. */
@@ -83,6 +85,11 @@ struct rollout_env {
 MUST_USE enum status rollout_round(const struct rollout_config *c, const struct rollout_env *env,
                                    const int64_t *indices, int64_t groups, int64_t round_index,
                                    struct round *out);
+
+/* Advantages of a round whose rewards are there, alike on every rank; rollout_round has done it. Again
+ * when a penalty [rows] (RLOO's beta k1) is known. Fails with MEMORY. */
+MUST_USE enum status rollout_advantages(const struct rollout_config *c, const double *penalty,
+                                        struct round *r);
 
 /* Frees groups and rows and zeroes the round. */
 void round_close(struct round *r);

@@ -62,6 +62,9 @@ static json_t *row_to_json(const struct rollout_row *row)
     if (out && row->sampling) {
         (void)json_object_set_new(out, "sampling", floats_to_json(row->sampling, row->count));
     }
+    if (out && row->ref) {
+        (void)json_object_set_new(out, "ref", floats_to_json(row->ref, row->count));
+    }
     return out;
 }
 
@@ -96,7 +99,9 @@ static enum status row_from_json(const json_t *json, int64_t place, int64_t grou
     row->logp = words_from_json(json_object_get(json, "logp"), row->count);
     row->entropy = words_from_json(json_object_get(json, "entropy"), row->count);
     const json_t *sampling = json_object_get(json, "sampling");
+    const json_t *ref = json_object_get(json, "ref");
     row->sampling = sampling ? words_from_json(sampling, row->count) : NULL;
+    row->ref = ref ? words_from_json(ref, row->count) : NULL;
     row->stopped = json_is_true(json_object_get(json, "stopped"));
     row->masked = json_is_true(json_object_get(json, "masked"));
     row->reward = number_from(json_object_get(json, "reward"));
@@ -105,7 +110,8 @@ static enum status row_from_json(const json_t *json, int64_t place, int64_t grou
         row->rewards[k] =
             number_from(json_array_get(json_object_get(json, "rewards"), (size_t)k));
     }
-    if (!row->ids || !row->logp || !row->entropy || (sampling && !row->sampling)) {
+    if (!row->ids || !row->logp || !row->entropy || (sampling && !row->sampling)
+        || (ref && !row->ref)) {
         return FAIL(INPUT, "checkpoint: row %lld of a round is damaged", (long long)place);
     }
     return STATUS_OK;

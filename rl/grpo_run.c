@@ -1,0 +1,176 @@
+/*
+ * Rows through the model: units are packed as trees, the prompt once and the completions as branches,
+ * into micro-batches under the token budget; and the objective of the rows that a step trains.
+ */
+#include <string.h>
+
+#include "rl/grpo_internal.h"
+
+/* A piece: some rows of one unit that run together over one copy of the prompt. */
+struct piece {
+    int64_t unit;  /* place in the caller's order */
+    int64_t first; /* rows [first, first + count) of work.rows */
+    int64_t count;
+};
+
+/* The micro-batch being filled, flushed when the budget is full. */
+struct run_list {
+    struct grpo *g;
+    const struct grpo_work *work;
+    struct piece *pieces;
+    struct pack_unit *trees;
+    struct pack_branch *branches;
+    int64_t count;
+    int64_t used_branches;
+    int64_t tokens;
+};
+
+/* Cuts a unit where the token budget is full; the rule sees nothing but the unit and the budget. */
+static int64_t cut_piece(const struct run_list *l, const struct grpo_unit *u, int64_t from)
+{
+    int64_t tokens = l->g->live[u->live].data.group[u->group].prompt_count;
+    int64_t count = 0;
+    for (int64_t i = from; i < u->first_row + u->row_count; i++) {
+        tokens += l->work->rows[i].row->count;
+        if (count > 0 && tokens > l->g->config->micro_batch_tokens) {
+            break;
+        }
+        count++;
+    }
+    return count;
+}
+
+static struct pack_unit piece_tree(const struct run_list *l, const struct grpo_unit *u,
+                                   const struct piece *p)
+{
+    const struct rollout_group *group = &l->g->live[u->live].data.group[u->group];
+    struct pack_branch *branches = l->branches + l->used_branches;
+    for (int64_t i = 0; i < p->count; i++) {
+        const struct rollout_row *row = l->work->rows[p->first + i].row;
+        branches[i] = (struct pack_branch){.ids = row->ids, .count = row->count};
+    }
+    return (struct pack_unit){
+        .prompt = group->prompt,
+        .prompt_count = group->prompt_count,
+        .branches = branches,
+        .branch_count = p->count,
+    };
+}
+
+/* Outputs come row after row in the order of the pieces. */
+static void each_row(void *ctx, const struct unit_outputs *out)
+{
+    const struct run_list *l = ctx;
+    int64_t at = 0;
+    for (int64_t p = 0; p < l->count; p++) {
+        for (int64_t i = 0; i < l->pieces[p].count; i++) {
+            const int64_t row = l->pieces[p].first + i;
+            l->work->each(l->work->ctx, l->pieces[p].unit, row, at, out);
+            at += l->work->rows[row].row->count;
+        }
+    }
+}
+
+static enum status flush(struct run_list *l)
+{
+    struct unit_pass *pass = &l->g->pass;
+    if (l->count > 0) {
+        TRY(l->work->reference ? unit_pass_reference(pass, l->trees, l->count, each_row, l)
+                               : unit_pass_run(pass, l->trees, l->count, each_row, l));
+    }
+    l->count = 0;
+    l->used_branches = 0;
+    l->tokens = 0;
+    return STATUS_OK;
+}
+
+static enum status run_units(struct run_list *l, const int64_t *order, int64_t count)
+{
+    for (int64_t k = 0; k < count; k++) {
+        const struct grpo_unit *u = &l->work->units[order[k]];
+        for (int64_t at = u->first_row; at < u->first_row + u->row_count;) {
+            const struct piece piece = {.unit = k, .first = at, .count = cut_piece(l, u, at)};
+            const struct pack_unit tree = piece_tree(l, u, &piece);
+            const int64_t tokens = pack_unit_rows(&tree);
+            if (l->count > 0 && l->tokens + tokens > l->g->config->micro_batch_tokens) {
+                TRY(flush(l));
+                continue; /* the branches move to the front of the list */
+            }
+            l->pieces[l->count] = piece;
+            l->trees[l->count++] = tree;
+            l->used_branches += piece.count;
+            l->tokens += tokens;
+            at += piece.count;
+        }
+    }
+    return flush(l);
+}
+
+enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, const int64_t *order,
+                          int64_t count)
+{
+    int64_t rows = 0;
+    for (int64_t k = 0; k < count; k++) {
+        rows += w->units[order[k]].row_count;
+    }
+    struct run_list l = {
+        .g = g,
+        .work = w,
+        .pieces = malloc((size_t)rows * sizeof *l.pieces + 1),
+        .trees = malloc((size_t)rows * sizeof *l.trees + 1),
+        .branches = malloc((size_t)rows * sizeof *l.branches + 1),
+    };
+    const enum status status = l.pieces && l.trees && l.branches
+                                   ? run_units(&l, order, count)
+                                   : FAIL(MEMORY, "step: no memory for %lld rows", (long long)rows);
+    free(l.pieces);
+    free(l.trees);
+    free(l.branches);
+    return status;
+}
+
+/* Where the sums of a run of units go. */
+struct objective_ctx {
+    struct grpo *g;
+    double *sums;
+};
+
+/* Objective of one row at output `at`: loss to its unit, the rest to its record. */
+static void row_objective(void *ctx, int64_t unit, int64_t index, int64_t at,
+                          const struct unit_outputs *out)
+{
+    const struct objective_ctx *o = ctx;
+    struct grpo *g = o->g;
+    const struct grpo_row *r = &g->rows[index];
+    struct grpo_record *record = &g->records[g->record_count++];
+    const struct objective_row row = {
+        .count = r->row->count,
+        .logp = out->head->logp + at,
+        .old = r->row->logp,
+        .ref = r->row->ref,
+        .sampling = r->row->sampling,
+        .entropy = out->head->entropy + at,
+        .correction = r->correction,
+        .advantage = r->row->advantage,
+        .weight = r->weight,
+        .entropy_floor = g->slices[r->slice].floor,
+        .entropy_bonus = r->bonus,
+    };
+    *record = (struct grpo_record){.row = index};
+    objective_row(&g->config->objective, &row, out->dlogp + at,
+                  out->dentropy ? out->dentropy + at : NULL, &record->sums);
+    for (int64_t t = 0; t < row.count; t++) {
+        record->entropy += (double)row.entropy[t];
+    }
+    o->sums[unit * METRIC_COUNT + METRIC_LOSS] += record->sums.loss;
+}
+
+enum status grpo_run(void *ctx, const int64_t *units, int64_t count, double *sums)
+{
+    struct grpo *g = ctx;
+    struct objective_ctx o = {g, sums};
+    const struct grpo_work work = {
+        .units = g->units, .rows = g->rows, .each = row_objective, .ctx = &o};
+    memset(sums, 0, (size_t)(count * METRIC_COUNT) * sizeof *sums);
+    return grpo_work_run(g, &work, units, count);
+}

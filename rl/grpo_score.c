@@ -1,0 +1,196 @@
+/*
+ * Scoring passes over a round: log-probs of rows that another sampler wrote, entropies after the
+ * policy moved, the reference. Groups are dealt to ranks, the results exchanged; masked rows are
+ * never read by a loss and stay out.
+ */
+#include <string.h>
+
+#include "rl/grpo_internal.h"
+
+/* Arrays that a pass fills in. */
+enum { FILL_LOGP = 1, FILL_ENTROPY = 2, FILL_REF = 4 };
+
+struct scoring {
+    struct grpo *g;
+    struct live_round *live;
+    unsigned fill;
+    struct grpo_unit *units;
+    struct grpo_row *rows;
+    int64_t *order;
+    int64_t count; /* units of this rank */
+};
+
+static float *filled(struct rollout_row *row, unsigned what)
+{
+    return what == FILL_LOGP ? row->logp : what == FILL_ENTROPY ? row->entropy : row->ref;
+}
+
+static void keep_row(void *ctx, int64_t unit, int64_t index, int64_t at,
+                     const struct unit_outputs *out)
+{
+    const struct scoring *s = ctx;
+    struct rollout_row *row = s->rows[index].row;
+    const size_t bytes = (size_t)row->count * sizeof(float);
+    (void)unit;
+    if (s->fill & FILL_LOGP) {
+        memcpy(row->logp, out->head->logp + at, bytes);
+    }
+    if (s->fill & FILL_ENTROPY) {
+        memcpy(row->entropy, out->head->entropy + at, bytes);
+    }
+    if (s->fill & FILL_REF) {
+        memcpy(row->ref, out->head->logp + at, bytes);
+    }
+}
+
+/* Units and rows of the groups of rank `rank`. */
+static void deal(struct scoring *s, int rank)
+{
+    struct round *r = &s->live->data;
+    int64_t rows = 0;
+    s->count = 0;
+    for (int64_t group = rank; group < r->groups; group += s->g->env->comm->size) {
+        struct grpo_unit *u = &s->units[s->count];
+        *u = (struct grpo_unit){.live = s->live - s->g->live, .group = group, .first_row = rows};
+        for (int64_t i = group * r->group_size; i < (group + 1) * r->group_size; i++) {
+            if (!r->row[i].masked) {
+                s->rows[rows++] = (struct grpo_row){.row = &r->row[i]};
+                u->row_count++;
+            }
+        }
+        s->order[s->count] = s->count;
+        s->count++;
+    }
+}
+
+/* Copies the filled arrays of a rank's rows to or from one buffer; returns its floats. */
+static size_t copy_rank(struct scoring *s, int rank, float *buffer, bool to_buffer)
+{
+    size_t n = 0;
+    deal(s, rank);
+    for (int64_t k = 0; k < s->count; k++) {
+        for (int64_t i = 0; i < s->units[k].row_count; i++) {
+            struct rollout_row *row = s->rows[s->units[k].first_row + i].row;
+            for (unsigned what = FILL_LOGP; what <= FILL_REF; what <<= 1) {
+                if (!(s->fill & what)) {
+                    continue;
+                }
+                float *values = filled(row, what);
+                if (buffer && to_buffer) {
+                    memcpy(buffer + n, values, (size_t)row->count * sizeof(float));
+                } else if (buffer) {
+                    memcpy(values, buffer + n, (size_t)row->count * sizeof(float));
+                }
+                n += (size_t)row->count;
+            }
+        }
+    }
+    return n;
+}
+
+static enum status exchange(struct scoring *s)
+{
+    const struct comm *comm = s->g->env->comm;
+    if (comm->size == 1) {
+        return STATUS_OK;
+    }
+    const size_t n = copy_rank(s, comm->rank, NULL, true);
+    float *mine = malloc((n + 1) * sizeof *mine);
+    size_t *offsets = malloc(((size_t)comm->size + 1) * sizeof *offsets);
+    void *all = NULL;
+    enum status status = mine && offsets ? STATUS_OK : FAIL(MEMORY, "scores: no memory");
+    TRY_TO(status, out, comm_agree(comm, status));
+    (void)copy_rank(s, comm->rank, mine, true);
+    TRY_TO(status, out, comm_gather_all(comm, mine, n * sizeof *mine, &all, offsets));
+    for (int rank = 0; rank < comm->size; rank++) {
+        if (rank != comm->rank) {
+            (void)copy_rank(s, rank, (float *)((char *)all + offsets[rank]), false);
+        }
+    }
+out:
+    free(mine);
+    free(offsets);
+    free(all);
+    return status;
+}
+
+/* Rooms for the reference's numbers, on every rank. */
+static enum status make_ref(struct round *r)
+{
+    for (int64_t i = 0; i < r->groups * r->group_size; i++) {
+        free(r->row[i].ref);
+        r->row[i].ref = calloc((size_t)r->row[i].count + 1, sizeof(float));
+        if (!r->row[i].ref) {
+            return FAIL(MEMORY, "reference: no memory for a row of %lld tokens",
+                        (long long)r->row[i].count);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status score(struct grpo *g, int64_t live, unsigned fill)
+{
+    struct scoring s = {.g = g, .live = &g->live[live], .fill = fill};
+    const struct round *r = &s.live->data;
+    const bool grad = g->pass.grad;
+    s.units = malloc((size_t)r->groups * sizeof *s.units + 1);
+    s.order = malloc((size_t)r->groups * sizeof *s.order + 1);
+    s.rows = malloc((size_t)(r->groups * r->group_size) * sizeof *s.rows + 1);
+    enum status status = s.units && s.order && s.rows ? STATUS_OK
+                                                      : FAIL(MEMORY, "scores: no memory");
+    if (status == STATUS_OK && fill == FILL_REF) {
+        status = make_ref(&s.live->data);
+    }
+    if (status == STATUS_OK) {
+        deal(&s, g->env->comm->rank);
+        const struct grpo_work work = {.units = s.units, .rows = s.rows,
+                                       .reference = fill == FILL_REF, .each = keep_row, .ctx = &s};
+        g->pass.grad = false;
+        status = grpo_work_run(g, &work, s.order, s.count);
+        g->pass.grad = grad;
+    }
+    status = comm_agree(g->env->comm, status);
+    if (status == STATUS_OK) {
+        status = exchange(&s);
+    }
+    free(s.units);
+    free(s.order);
+    free(s.rows);
+    return status;
+}
+
+enum status grpo_score_policy(struct grpo *g, int64_t live, bool entropy_alone)
+{
+    return score(g, live, entropy_alone ? FILL_ENTROPY : FILL_LOGP | FILL_ENTROPY);
+}
+
+enum status grpo_score_reference(struct grpo *g, int64_t live)
+{
+    return score(g, live, FILL_REF);
+}
+
+enum status grpo_correct(struct grpo *g, struct live_round *live)
+{
+    const struct correction_config *c = &g->config->correction;
+    const struct round *r = &live->data;
+    const int64_t rows = r->groups * r->group_size;
+    int64_t tokens = 0;
+    live->sampling = (struct correction_sums){0};
+    if (!c->on || rows == 0 || !r->row[0].sampling) {
+        return STATUS_OK;
+    }
+    live->token = malloc((size_t)rows * sizeof *live->token);
+    for (int64_t i = 0; live->token && i < rows; i++) {
+        live->token[i] = tokens;
+        tokens += r->row[i].count;
+    }
+    live->correction = malloc((size_t)tokens * sizeof *live->correction + 1);
+    if (!live->token || !live->correction) {
+        return FAIL(MEMORY, "sampler correction: no memory for %lld tokens", (long long)tokens);
+    }
+    for (int64_t i = 0; i < rows; i++) {
+        correction_row(c, r->row[i].logp, r->row[i].sampling, grpo_loss_tokens(&r->row[i]),
+                       live->correction + live->token[i], &live->sampling);
+    }
+    return STATUS_OK;
+}

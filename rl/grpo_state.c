@@ -1,0 +1,66 @@
+/* GRPO in checkpoints: rounds in use, counters, the entropy coefficient. */
+#include <math.h>
+
+#include "rl/grpo_internal.h"
+
+/* True when the rounds at hand are still needed by the step after the current one. */
+static bool in_mid_round(const struct grpo *g, const struct live_round *live)
+{
+    int64_t first;
+    int64_t count;
+    grpo_plan_window(&g->config->plan, g->step + 1, &first, &count);
+    return live->index >= grpo_plan_round_of(&g->config->plan, first);
+}
+
+enum status grpo_save_state(void *ctx, json_t *state)
+{
+    const struct grpo *g = ctx;
+    json_t *rounds = json_array();
+    (void)json_object_set_new(state, "num_tokens", json_real(g->num_tokens));
+    if (g->entropy.config.adaptive) { /* JSON knows no infinity: no entropy yet */
+        (void)json_object_set_new(state, "entropy_coef", json_real(g->entropy.coef));
+        (void)json_object_set_new(state, "last_world_entropy",
+                                  isfinite(g->entropy.last) ? json_real(g->entropy.last)
+                                                            : json_null());
+    }
+    (void)json_object_set_new(state, "rounds", rounds);
+    for (int64_t i = 0; i < g->live_count; i++) {
+        if (in_mid_round(g, &g->live[i])) {
+            json_t *data;
+            TRY(round_to_json(&g->live[i].data, &data));
+            (void)json_array_append_new(
+                rounds, json_pack("{s:I, s:I, s:o}", "index", (json_int_t)g->live[i].index, "born",
+                                  (json_int_t)g->live[i].born, "data", data));
+        }
+    }
+    return STATUS_OK;
+}
+
+enum status grpo_load_state(void *ctx, const json_t *state)
+{
+    struct grpo *g = ctx;
+    g->num_tokens = json_real_value(json_object_get(state, "num_tokens"));
+    const json_t *rounds = json_object_get(state, "rounds");
+    const json_t *coef = json_object_get(state, "entropy_coef");
+    const json_t *last = json_object_get(state, "last_world_entropy");
+    if (g->entropy.config.adaptive && json_is_number(coef)) {
+        g->entropy.coef = json_number_value(coef);
+        g->entropy.last = json_is_number(last) ? json_number_value(last) : INFINITY;
+    }
+    for (size_t i = 0; i < json_array_size(rounds); i++) {
+        const json_t *saved = json_array_get(rounds, i);
+        struct live_round *live;
+        TRY(grpo_live_grow(g, &live));
+        live->index = json_integer_value(json_object_get(saved, "index"));
+        live->born = json_integer_value(json_object_get(saved, "born"));
+        TRY(round_from_json(json_object_get(saved, "data"), &live->data));
+        g->live_count++;
+        if (live->data.groups * live->data.group_size != grpo_plan_round_rows(&g->config->plan)) {
+            return FAIL(INPUT, "checkpoint: a round of %lld rows, the recipe has %lld",
+                        (long long)(live->data.groups * live->data.group_size),
+                        (long long)grpo_plan_round_rows(&g->config->plan));
+        }
+        TRY(grpo_live_finish(g, live));
+    }
+    return STATUS_OK;
+}
