@@ -79,7 +79,7 @@ static const struct recipe_field ROWS[] = {
      NULL, 0, "graft", "positions of a K/V page, a multiple of 32"},
     {"speculation", NULL, FIELD_CHOICE, FIELD_FREE, AT(speculation), "auto", NULL, 0, 0, DRAFTS, 0,
      "graft", "guess tokens from siblings and check them together: auto: when it pays, never, always"},
-    {"prefix_sharing", NULL, FIELD_BOOL, FIELD_FREE, AT(prefix_sharing), "true", NULL, 0, 0, NULL, 0,
+    {"prefix_sharing", NULL, FIELD_BOOL, 0, AT(prefix_sharing), "true", NULL, 0, 0, NULL, 0,
      "graft", "compute what completions of a prompt have in common once; false: to measure it"},
     {"compat", NULL, FIELD_CHOICE, FIELD_FREE, AT(compat), "trl-1.16", NULL, 0, 0, COMPATS, 0,
      "graft", "whose defaults the keys that are left out take"},

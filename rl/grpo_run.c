@@ -25,13 +25,19 @@ struct run_list {
     int64_t tokens;
 };
 
-/* Cuts a unit where the token budget is full; the rule sees nothing but the unit and the budget. */
+/* Rows of a unit from `from` on until the token budget is full, as branches behind the list's; the rule
+ * sees nothing but the unit and the budget. Without sharing every row is a piece. */
 static int64_t cut_piece(const struct run_list *l, const struct grpo_unit *u, int64_t from)
 {
+    struct pack_branch *branches = l->branches + l->used_branches;
+    const int64_t end = u->first_row + u->row_count;
+    const bool alone = l->g->config->rollout.limits.unshared;
     int64_t tokens = l->g->live[u->live].data.group[u->group].prompt_count;
     int64_t count = 0;
-    for (int64_t i = from; i < u->first_row + u->row_count; i++) {
-        tokens += l->work->rows[i].row->count;
+    for (int64_t i = from; i < end && (count == 0 || !alone); i++) {
+        const struct rollout_row *row = l->work->rows[i].row;
+        branches[count] = (struct pack_branch){.ids = row->ids, .count = row->count};
+        tokens += pack_branch_new_rows(branches, count);
         if (count > 0 && tokens > l->g->config->micro_batch_tokens) {
             break;
         }
@@ -44,15 +50,10 @@ static struct pack_unit piece_tree(const struct run_list *l, const struct grpo_u
                                    const struct piece *p)
 {
     const struct rollout_group *group = &l->g->live[u->live].data.group[u->group];
-    struct pack_branch *branches = l->branches + l->used_branches;
-    for (int64_t i = 0; i < p->count; i++) {
-        const struct rollout_row *row = l->work->rows[p->first + i].row;
-        branches[i] = (struct pack_branch){.ids = row->ids, .count = row->count};
-    }
     return (struct pack_unit){
         .prompt = group->prompt,
         .prompt_count = group->prompt_count,
-        .branches = branches,
+        .branches = l->branches + l->used_branches,
         .branch_count = p->count,
     };
 }

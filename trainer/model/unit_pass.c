@@ -1,6 +1,8 @@
 /* Packed units through the model; see unit_pass.h. */
 #include "trainer/model/unit_pass.h"
 
+#include <string.h>
+
 /* Makes sure an arena holds `bytes`; grows only when a larger micro-batch than ever comes, so a
  * steady run allocates nothing. */
 static enum status arena_ensure(struct arena *a, const char *name, size_t bytes)
@@ -33,7 +35,7 @@ static enum status prepare_arenas(struct unit_pass *p, const struct batch *b)
     size_t step_bytes;
     size_t scratch_bytes;
     TRY(model_plan(p->model, &pass, b->tokens, b->n_out, &step_bytes, &scratch_bytes));
-    const size_t outputs = ((size_t)b->n_out * sizeof(float) + ARENA_ALIGN) * 7;
+    const size_t outputs = ((size_t)b->n_wanted * sizeof(float) + ARENA_ALIGN) * 15;
     TRY(arena_ensure(&p->step, "activations", step_bytes + outputs));
     return arena_ensure(&p->scratch, "step scratch", scratch_bytes);
 }
@@ -67,6 +69,81 @@ static enum status alloc_head(struct unit_pass *p, size_t n, struct head_result 
     return arena_alloc(&p->step, n, sizeof(int32_t), &head->best);
 }
 
+/* values[n_out] as the objective sees them: one per wanted log-prob. */
+static enum status spread(struct unit_pass *p, const struct batch *b, const void *values, void *out)
+{
+    int32_t *words;
+    TRY(arena_alloc(&p->step, (size_t)b->n_wanted, sizeof *words, &words));
+    for (int64_t i = 0; i < b->n_wanted; i++) {
+        memcpy(&words[i], (const char *)values + (size_t)b->expand[i] * sizeof *words,
+               sizeof *words);
+    }
+    memcpy(out, &words, sizeof words);
+    return STATUS_OK;
+}
+
+static enum status spread_head(struct unit_pass *p, const struct batch *b,
+                               const struct head_result *head, struct head_result *out)
+{
+    TRY(spread(p, b, head->logp, &out->logp));
+    TRY(spread(p, b, head->entropy, &out->entropy));
+    TRY(spread(p, b, head->lse, &out->lse));
+    return spread(p, b, head->best, &out->best);
+}
+
+/* Derivatives of wanted log-probs, added where they are one output, in order. */
+static void gather(const struct batch *b, const float *wanted, float *out)
+{
+    memset(out, 0, (size_t)b->n_out * sizeof *out);
+    for (int64_t i = 0; i < b->n_wanted; i++) {
+        out[b->expand[i]] += wanted[i];
+    }
+}
+
+/* The batch with one output per wanted log-prob, for the objective's eyes. */
+static struct batch wanted_view(const struct batch *b)
+{
+    struct batch view = *b;
+    view.n_out = b->n_wanted;
+    view.targets = b->wanted_targets;
+    view.out_rows = NULL;
+    return view;
+}
+
+/* Lets the objective see a batch whose outputs stand for several wanted log-probs. */
+static enum status run_objective(struct unit_pass *p, const struct unit_outputs *out,
+                                 unit_objective_fn objective, void *ctx)
+{
+    const struct batch *b = out->batch;
+    if (b->n_wanted == b->n_out) {
+        objective(ctx, out);
+        return STATUS_OK;
+    }
+    const struct batch view = wanted_view(b);
+    struct head_result head = {0};
+    struct unit_outputs wide = {.batch = &view, .head = &head};
+    float *ref = NULL;
+    TRY(spread_head(p, b, out->head, &head));
+    if (out->ref) {
+        TRY(spread(p, b, out->ref, &ref));
+    }
+    wide.ref = ref;
+    if (out->dlogp) {
+        TRY(arena_alloc(&p->step, (size_t)b->n_wanted, sizeof(float), &wide.dlogp));
+    }
+    if (out->dentropy) {
+        TRY(arena_alloc(&p->step, (size_t)b->n_wanted, sizeof(float), &wide.dentropy));
+    }
+    objective(ctx, &wide);
+    if (out->dlogp) {
+        gather(b, wide.dlogp, out->dlogp);
+    }
+    if (out->dentropy) {
+        gather(b, wide.dentropy, out->dentropy);
+    }
+    return STATUS_OK;
+}
+
 static enum status run_built(struct unit_pass *p, const struct batch *b,
                              unit_objective_fn objective, void *ctx)
 {
@@ -93,7 +170,7 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
     TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
     const struct unit_outputs out = {
         .batch = b, .head = &head, .ref = ref, .dlogp = dlogp, .dentropy = dentropy};
-    objective(ctx, &out);
+    TRY(run_objective(p, &out, objective, ctx));
     if (!p->grad) {
         return STATUS_OK;
     }
@@ -133,8 +210,7 @@ enum status unit_pass_reference(struct unit_pass *p, const struct pack_unit *uni
     TRY(build(p, units, count, &batch));
     TRY(alloc_head(p, (size_t)batch.n_out, &head));
     TRY(reference_forward(p, &batch, &head));
-    objective(ctx, &(struct unit_outputs){.batch = &batch, .head = &head});
-    return STATUS_OK;
+    return run_objective(p, &(struct unit_outputs){.batch = &batch, .head = &head}, objective, ctx);
 }
 
 void unit_pass_close(struct unit_pass *p)
