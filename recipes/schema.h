@@ -212,6 +212,7 @@ struct recipe {
     bool format_strict;
     char *code_language;
     int repetition_unit; /* index: words, characters */
+    int procedural_answer; /* index: auto, tagged, whole, raw */
     int64_t repetition_n_grams;
     double repetition_max_penalty;
     int64_t max_completion_len;

@@ -3,6 +3,8 @@
 
 /* The numbers are places of the names; rewards get the name. */
 static const struct recipe_choice RULES[] = {{"math-verify", 0, 0}, {"strict", 1, 0}, {NULL, 0, 0}};
+static const struct recipe_choice ANSWERS[] = {
+    {"auto", 0, 0}, {"tagged", 1, 0}, {"whole", 2, 0}, {"raw", 3, 0}, {NULL, 0, 0}};
 static const struct recipe_choice UNITS[] = {{"words", 0, 0}, {"characters", 1, 0}, {NULL, 0, 0}};
 
 static const struct recipe_field ROWS[] = {
@@ -51,6 +53,10 @@ static const struct recipe_field ROWS[] = {
      RECIPE_GRPO, "rewards", "repetition_penalty: what an n-gram is made of"},
     {"repetition_max_penalty", NULL, FIELD_FLOAT, 0, AT(repetition_max_penalty), "-1", NULL, -1e9,
      0, NULL, RECIPE_GRPO, "rewards", "repetition_penalty: reward of pure repetition"},
+    {"procedural_answer", NULL, FIELD_CHOICE, 0, AT(procedural_answer), "auto", NULL, 0, 0, ANSWERS,
+     RECIPE_GRPO, "rewards",
+     "procedural: the answer is in <answer> tags, the whole completion, as it is; auto: tags, else "
+     "whole"},
     {"max_completion_len", NULL, FIELD_INT, 0, AT(max_completion_len), "16384", NULL, 1, MANY, NULL,
      RECIPE_GRPO, "rewards", "soft_overlong_punishment: longest completion"},
     {"soft_punish_cache", NULL, FIELD_INT, 0, AT(soft_punish_cache), "4096", NULL, 0, MANY, NULL,

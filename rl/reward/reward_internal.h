@@ -89,3 +89,13 @@ double reward_token_repetition(const void *state, const struct reward_input *in,
 
 /* DAPO's soft overlong punishment (arXiv 2503.14476, equation 13), of tokens. */
 double reward_overlong(const void *state, const struct reward_input *in, char *reason);
+
+/* ---- procedural.c ---- */
+extern const struct reward_parameter REWARD_PROCEDURAL_PARAMETERS[];
+
+/* Checks procedural_answer. Fails with RECIPE, MEMORY. */
+MUST_USE enum status reward_open_procedural(const struct reward *r, const json_t *parameters,
+                                            void **state);
+
+/* Score of the row's procedural task (eval/tasks); NaN where its judge raises. */
+double reward_procedural(const void *state, const struct reward_input *in, char *reason);

@@ -117,6 +117,15 @@ static const struct reward REWARDS[] = {
         .row = reward_last_number,
         .doc = "1 if the boxed or else the last number equals the gold answer",
     },
+    {
+        .name = "procedural",
+        .needs = "metadata",
+        .parameters = REWARD_PROCEDURAL_PARAMETERS,
+        .open = reward_open_procedural,
+        .row = reward_procedural,
+        .close = reward_close_values,
+        .doc = "score of the row's procedural task, 0 to 1",
+    },
 };
 
 const struct reward *reward_at(int64_t i)

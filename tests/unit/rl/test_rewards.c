@@ -286,6 +286,45 @@ static void lengths_compare_a_call(void **state)
     assert_true(isnan(s[0]) && isnan(s[1]));
 }
 
+static void procedural_rows_name_their_judge(void **state)
+{
+    (void)state;
+    static const char ROW[] = "{\"task\": \"gcd\", \"answer\": \"15\", \"metadata\": {}}";
+    static const struct {
+        const char *parameters;
+        const char *completion;
+        double score;
+    } CASES[] = {
+        {NULL, "so <answer> 15 </answer>.", 1.0},
+        {NULL, " 15\n", 1.0},
+        {NULL, "it is 15", 0.25},
+        {"{\"procedural_answer\": \"tagged\"}", "15", 0.0},
+        {"{\"procedural_answer\": \"tagged\"}", "<answer>15</answer>", 1.0},
+        {"{\"procedural_answer\": \"whole\"}", "  15 ", 1.0},
+        {"{\"procedural_answer\": \"raw\"}", " 15 ", 0.5},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        const double x = score_one("procedural", CASES[i].parameters, ROW, CASES[i].completion);
+        if (x != CASES[i].score) {
+            fail_msg("case %zu: %g", i, x);
+        }
+    }
+    /* Metadata as data sets keep it, and rows without a task. */
+    assert_true(score_one("procedural", NULL,
+                          "{\"answer\": \"15\", \"metadata\": \"{\\\"source_dataset\\\": \\\"gcd\\\"}\"}",
+                          "15") == 1.0);
+    assert_true(isnan(score_one("procedural", NULL, "{\"answer\": \"15\", \"metadata\": {}}", "15")));
+    assert_true(isnan(score_one("procedural", NULL, "{\"task\": \"gcd\"}", "15")));
+    assert_true(isnan(score_one("procedural", NULL, NULL, "15")));
+    struct reward_set set;
+    const char *const name = "procedural";
+    json_t *p = json_loads("{\"procedural_answer\": \"loud\"}", 0, NULL);
+    assert_int_equal(reward_set_open(&set, &name, 1, p), STATUS_RECIPE);
+    assert_non_null(strstr(status_message(), "procedural_answer 'loud'"));
+    reward_set_close(&set);
+    json_decref(p);
+}
+
 /* Any bytes, empty and huge texts: a score or null, in bounded time. */
 static void hostile_completions(void **state)
 {
@@ -319,6 +358,7 @@ int main(void)
         cmocka_unit_test(accuracy_asks_the_judge),
         cmocka_unit_test(cosines),
         cmocka_unit_test(lengths_compare_a_call),
+        cmocka_unit_test(procedural_rows_name_their_judge),
         cmocka_unit_test(hostile_completions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
