@@ -3,7 +3,7 @@
 
 graft_packages="gcc libc6-dev cmake ninja-build pkg-config libopenmpi-dev openmpi-bin
 libhdf5-openmpi-dev libyaml-dev libcmocka-dev libjansson-dev libpcre2-dev libutf8proc-dev
-libssl-dev libhwloc-dev libseccomp-dev"
+libssl-dev libhwloc-dev libseccomp-dev libflint-dev libflint-arb-dev"
 
 graft_install() { # [more packages ...]
     local missing="" package

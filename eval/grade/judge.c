@@ -3,6 +3,10 @@
 
 #include <math.h>
 #include <string.h>
+#include <utf8proc.h>
+
+#include "eval/grade/compare.h"
+#include "eval/grade/extract.h"
 
 #define LATEX_DEFAULTS                                                                             \
     .latex = true, .boxed = GRADE_BOXED_ALL, .boxed_priority = 50, .units = true,                  \
@@ -44,83 +48,145 @@ const struct grade_config GRADE_CONFIG_TRL_ANSWER = {
     .first_match = true,
 };
 
+enum {
+    POOL_BYTES = 32 << 20,
+    TEXT_BYTES = 4 << 20,
+    COMPARE_STEPS = 60000,
+};
+
 struct grade_answer {
-    struct grade_answer *next;
-    char text[GRADE_ANSWER_CAP];
-    bool found;
+    struct reading reading;
 };
 
 struct grade {
     enum grade_rule rule;
-    struct grade_answer *answers;
+    struct expr_pool pool;
+    struct pattern_set *patterns;
 };
 
 enum status grade_open(enum grade_rule rule, struct grade **out)
 {
-    *out = calloc(1, sizeof **out);
-    if (!*out) {
+    struct grade *g = calloc(1, sizeof *g);
+    *out = NULL;
+    if (!g) {
         return FAIL(MEMORY, "judge: out of memory");
     }
-    (*out)->rule = rule;
+    g->rule = rule;
+    expr_pool_open(&g->pool, POOL_BYTES);
+    const enum status status = pattern_open(&g->patterns);
+    if (status != STATUS_OK) {
+        grade_close(g);
+        return status;
+    }
+    *out = g;
     return STATUS_OK;
 }
 
 void grade_reset(struct grade *g)
 {
-    while (g->answers) {
-        struct grade_answer *next = g->answers->next;
-        free(g->answers);
-        g->answers = next;
-    }
+    expr_pool_reset(&g->pool);
 }
 
 void grade_close(struct grade *g)
 {
     if (g) {
-        grade_reset(g);
+        expr_pool_close(&g->pool);
+        pattern_close(g->patterns);
         free(g);
+        flint_cleanup();
     }
+}
+
+/* Valid UTF-8 without NUL: every wrong byte becomes a replacement character. */
+static struct slice sanitize(struct expr_pool *pool, const char *text, size_t length)
+{
+    size_t wrong = 0;
+    utf8proc_int32_t c;
+    for (size_t i = 0; i < length;) {
+        const utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i,
+                                                    (utf8proc_ssize_t)(length - i), &c);
+        const bool bad = n <= 0 || text[i] == '\0';
+        wrong += bad;
+        i += bad ? 1 : (size_t)n;
+    }
+    char *copy = expr_alloc(pool, length + 2 * wrong + 1);
+    size_t m = 0;
+    for (size_t i = 0; copy && i < length;) {
+        const utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)text + i,
+                                                    (utf8proc_ssize_t)(length - i), &c);
+        if (n <= 0 || text[i] == '\0') {
+            memcpy(copy + m, "\xef\xbf\xbd", 3);
+            m += 3;
+            i++;
+        } else {
+            memcpy(copy + m, text + i, (size_t)n);
+            m += (size_t)n;
+            i += (size_t)n;
+        }
+    }
+    return (struct slice){copy, m};
 }
 
 enum status grade_parse(struct grade *g, const char *text, size_t length,
                         const struct grade_config *config, const struct grade_answer **out)
 {
-    struct grade_answer *a = calloc(1, sizeof *a);
-    char *copy = strndup(text, length);
-    if (!a || !copy) {
-        free(a);
-        free(copy);
-        return FAIL(MEMORY, "judge: out of memory");
+    static const struct grade_answer TOO_LONG = {{.reason = "the text is too long"}};
+    struct grade_answer *a = expr_alloc(&g->pool, sizeof *a);
+    *out = &TOO_LONG;
+    if (length > TEXT_BYTES) {
+        return STATUS_OK;
     }
-    a->found = grade_boxed(copy, a->text) ||
-               (config->latex_unanchored && grade_last_number(copy, a->text));
-    free(copy);
-    a->next = g->answers;
-    g->answers = a;
+    const struct slice clean = a ? sanitize(&g->pool, text, length) : (struct slice){NULL, 0};
+    if (!clean.s) {
+        return FAIL(MEMORY, "judge: no memory for more answers; call grade_reset between problems");
+    }
+    struct reader r = {g->patterns, &g->pool, g->rule == GRADE_STRICT};
+    extract_answer(&r, clean, config, &a->reading);
     *out = a;
     return STATUS_OK;
 }
 
 bool grade_answer_empty(const struct grade_answer *a)
 {
-    return !a->found;
+    return !a->reading.value && !a->reading.choice && !a->reading.text;
 }
 
 const char *grade_answer_reason(const struct grade_answer *a)
 {
-    return a->found ? "" : "no answer found";
+    return a->reading.reason ? a->reading.reason : "";
 }
 
 const char *grade_answer_text(const struct grade_answer *a)
 {
-    return a->found ? a->text : "";
+    return a->reading.text ? a->reading.text : "";
+}
+
+/* Equal texts, not empty, white space around them aside. */
+static bool same_text(const char *a, const char *b)
+{
+    if (!a || !b) {
+        return false;
+    }
+    const struct slice s = slice_trim((struct slice){a, strlen(a)});
+    const struct slice t = slice_trim((struct slice){b, strlen(b)});
+    return s.n > 0 && s.n == t.n && memcmp(s.s, t.s, s.n) == 0;
 }
 
 bool grade_equal_parsed(struct grade *g, const struct grade_answer *gold,
                         const struct grade_answer *answer)
 {
-    (void)g;
-    return gold->found && answer->found && grade_equal(gold->text, answer->text);
+    const struct reading *a = &gold->reading;
+    const struct reading *b = &answer->reading;
+    if (same_text(a->text, b->text) || same_text(a->choice, b->choice) ||
+        same_text(a->choice, b->text) || same_text(a->text, b->choice)) {
+        return true;
+    }
+    if (!a->value || !b->value) {
+        return false;
+    }
+    struct comparison c = {
+        .pool = &g->pool, .strict = g->rule == GRADE_STRICT, .steps = COMPARE_STEPS};
+    return compare_equal(&c, a->value, b->value);
 }
 
 enum status grade_verify(struct grade *g, const char *gold, size_t gold_length, const char *answer,
