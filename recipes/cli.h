@@ -37,6 +37,7 @@ struct command_args {
     const char *batch;
     const char *template_text;
     const char *name; /* rewards, comma-separated */
+    const char *rule; /* of the judge */
     bool json;
     bool print;
     bool no_specials;

@@ -25,6 +25,7 @@ const struct option_row OPTIONS[] = {
     {"dtype", OPTION_TEXT, ARG_AT(dtype), "TYPE",
      "float32, float16 or bfloat16 weights (default: the base's)"},
     {"name", OPTION_TEXT, ARG_AT(name), "NAME[,NAME]", "rewards"},
+    {"rule", OPTION_TEXT, ARG_AT(rule), "NAME", "math-verify (default) or strict"},
     {"batch", OPTION_TEXT, ARG_AT(batch), "N[,N]", "batch sizes"},
     {"limit", OPTION_INT, ARG_AT(limit), "N", "only the first N rows"},
     {"threads", OPTION_INT, ARG_AT(threads), "N", "threads (default: all cores)"},

@@ -42,6 +42,13 @@ static const struct command COMMANDS[] = {
      "of the same length are columns, scores are lists. Rewards that compare completions (length)\n"
      "compare those of a call; single rows are one call while their column call stays the same.\n"
      "Parameters have the names of recipe keys or of the original functions: max_len=500."},
+    {"grade", "is the answer right?",
+     "[--rule math-verify|strict] [--input ROWS.jsonl] [--output OUT.jsonl]",
+     "rule input output limit threads", 0, 0, cmd_grade,
+     "Rows {\"gold\": \"..\", \"answer\": \"..\"} become {\"equal\": bool, \"reward\": x}. equal: do\n"
+     "the answers found in the two texts agree? reward: Open-R1's accuracy reward of answer as a\n"
+     "completion, 1 or 0, null when gold cannot be read; \"reason\" then says why. math-verify gives\n"
+     "Math-Verify's verdicts with its quirks, strict has the known errors mended."},
     {"inspect", "what a model file, adapter or checkpoint holds", "PATH [--json]", "json", 0, 1,
      cmd_inspect, "PATH is a GGUF or safetensors file, a model folder, an adapter, a checkpoint."},
     {"estimate", "memory of a run before it starts", "[RECIPE.yaml] [key=value ...] [--json]",

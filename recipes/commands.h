@@ -12,6 +12,8 @@ MUST_USE enum status cmd_template(const struct command_args *args);
 MUST_USE enum status cmd_score(const struct command_args *args);
 /* Rows {"completion", ..} to {"scores", "reward"}. */
 MUST_USE enum status cmd_reward(const struct command_args *args);
+/* Rows {"gold", "answer"} to {"equal", "reward"}. */
+MUST_USE enum status cmd_grade(const struct command_args *args);
 /* What a file or folder holds. */
 MUST_USE enum status cmd_inspect(const struct command_args *args);
 /* Memory of a run before it starts. */
