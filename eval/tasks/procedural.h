@@ -26,6 +26,34 @@ const char *procedural_name(const struct procedural_task *t);
  * credits and quirks as there: most scores fall with every character around the answer. */
 double procedural_score(const struct procedural_task *t, const char *answer, const json_t *entry);
 
+/* ---- questions ---- */
+
+enum { PROCEDURAL_MOST_KEYS = 12, PROCEDURAL_MOST_WEIGHTS = 4 };
+
+/* The difficulty of a task: values of its keys. */
+struct procedural_config {
+    const struct procedural_task *task;
+    double values[PROCEDURAL_MOST_KEYS];      /* numbers, flags, bits of lists; by place in the table */
+    double weights[PROCEDURAL_MOST_WEIGHTS]; /* of the operators, where the task has them */
+};
+
+/* Sets up the task's defaults, or a level of its curriculum (0 .. procedural_levels - 1; < 0: no
+ * curriculum), then the keys of `given` (the package's names; an object or NULL). Fails with RECIPE:
+ * a key the task doesn't have, a value out of its range, a minimum over its maximum. */
+MUST_USE enum status procedural_configure(const struct procedural_task *t, int64_t level,
+                                          const json_t *given, struct procedural_config *out);
+
+/* Levels of the task's curriculum, as the package's classes define them. */
+int64_t procedural_levels(const struct procedural_task *t);
+
+/* Question `index` of `seed`: a new row {"question", "answer", "task", "metadata"}. The same numbers
+ * give the same row anywhere. Fails with RECIPE when no question has the difficulty, MEMORY. */
+MUST_USE enum status procedural_question(const struct procedural_config *c, uint64_t seed,
+                                         uint64_t index, json_t **out);
+
+/* Names of the tasks, "countdown, gcd, ..."; cut at `size`. */
+void procedural_names(char *out, size_t size);
+
 /* The package's extract_answer: what stands between the last <answer> and </answer>, stripped, in
  * new memory; NULL when there is none (or no memory). */
 char *procedural_extract(const char *completion);
