@@ -96,7 +96,7 @@ static enum status score(struct grpo *g, int64_t live)
 {
     const struct grpo_config *c = g->config;
     if (c->rollout.source && c->rollout.source->foreign) {
-        TRY(grpo_score_policy(g, live, false));
+        TRY(grpo_score_policy(g, live));
     }
     if (c->objective.beta > 0 || c->reward_beta > 0) {
         TRY(grpo_score_reference(g, live));
@@ -161,13 +161,13 @@ static void sync_reference(struct grpo *g, int64_t done)
     }
 }
 
-/* Entropies that decide which tokens stay must be those of the policy as it is now. */
-static enum status renew_entropies(struct grpo *g, int64_t step)
+/* Entropies that decide which tokens stay, or are logged for rows without a forward, must be those of
+ * the policy as it is now. */
+static enum status renew_entropies(struct grpo *g, int64_t first)
 {
-    const double share = g->config->top_entropy_quantile;
-    for (int64_t i = 0; share > 0 && share < 1 && i < g->live_count; i++) {
-        if (g->live[i].born != step) {
-            TRY(grpo_score_policy(g, i, true));
+    for (int64_t i = 0; i < g->live_count; i++) {
+        if (g->live[i].born != g->step) {
+            TRY(grpo_score_entropies(g, i, first));
         }
     }
     return STATUS_OK;
@@ -181,7 +181,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     sync_reference(g, step);
     grpo_plan_window(&g->config->plan, step, &first, &g->window);
     TRY(renew_rounds(g, first, g->window));
-    TRY(renew_entropies(g, step));
+    TRY(renew_entropies(g, first));
     TRY(grpo_step_build(g, first));
     g->on_policy = true;
     for (int64_t i = 0; i < g->live_count; i++) {

@@ -84,6 +84,12 @@ struct grpo {
 /* Loss tokens of a row: none when it is masked. */
 int64_t grpo_loss_tokens(const struct rollout_row *row);
 
+/* True when tokens are filtered by their entropy. */
+bool grpo_filters(const struct grpo *g);
+
+/* True when the row's gradient is zero whatever the model says. */
+bool grpo_row_idle(const struct grpo *g, const struct rollout_row *row);
+
 /* Units, rows and slices of the window [first, first + g->window): grpo_step.c. Fails with MEMORY. */
 MUST_USE enum status grpo_step_build(struct grpo *g, int64_t first);
 
@@ -106,9 +112,13 @@ MUST_USE enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, co
 MUST_USE enum status grpo_run(void *ctx, const int64_t *units, int64_t count, double *sums);
 
 
-/* Scores live round `live` under the policy as it is (logp and entropy, or the entropies alone),
- * groups dealt to ranks; every rank ends with all of them. Collective. Fails with MEMORY. */
-MUST_USE enum status grpo_score_policy(struct grpo *g, int64_t live, bool entropy_alone);
+/* Scores live round `live` under the policy as it is: logp and entropy, groups dealt to ranks; every
+ * rank ends with all of them. Collective. Fails with MEMORY. */
+MUST_USE enum status grpo_score_policy(struct grpo *g, int64_t live);
+
+/* The entropies alone, of the rows of the window from micro-step `first` that need them before or
+ * instead of a training forward: all when tokens are filtered by entropy, else the idle ones. */
+MUST_USE enum status grpo_score_entropies(struct grpo *g, int64_t live, int64_t first);
 
 /* Fills row.ref with the reference's log-probs in the same way. */
 MUST_USE enum status grpo_score_reference(struct grpo *g, int64_t live);

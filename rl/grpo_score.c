@@ -14,6 +14,7 @@ struct scoring {
     struct grpo *g;
     struct live_round *live;
     unsigned fill;
+    int64_t first; /* micro-step of the window whose rows count; -1: every row does */
     struct grpo_unit *units;
     struct grpo_row *rows;
     int64_t *order;
@@ -43,6 +44,27 @@ static void keep_row(void *ctx, int64_t unit, int64_t index, int64_t at,
     }
 }
 
+static bool in_window(const struct scoring *s, int64_t row)
+{
+    const struct grpo_plan *plan = &s->g->config->plan;
+    for (int64_t m = s->first; m < s->first + s->g->window; m++) {
+        if (grpo_plan_round_of(plan, m) == s->live->index
+            && grpo_plan_slice_of(plan, m) == s->live->slice[row]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool wanted(const struct scoring *s, int64_t i)
+{
+    const struct rollout_row *row = &s->live->data.row[i];
+    if (row->masked || s->first < 0) {
+        return !row->masked;
+    }
+    return (grpo_filters(s->g) || grpo_row_idle(s->g, row)) && in_window(s, i);
+}
+
 /* Units and rows of the groups of rank `rank`. */
 static void deal(struct scoring *s, int rank)
 {
@@ -53,7 +75,7 @@ static void deal(struct scoring *s, int rank)
         struct grpo_unit *u = &s->units[s->count];
         *u = (struct grpo_unit){.live = s->live - s->g->live, .group = group, .first_row = rows};
         for (int64_t i = group * r->group_size; i < (group + 1) * r->group_size; i++) {
-            if (!r->row[i].masked) {
+            if (wanted(s, i)) {
                 s->rows[rows++] = (struct grpo_row){.row = &r->row[i]};
                 u->row_count++;
             }
@@ -128,9 +150,9 @@ static enum status make_ref(struct round *r)
     return STATUS_OK;
 }
 
-static enum status score(struct grpo *g, int64_t live, unsigned fill)
+static enum status score(struct grpo *g, int64_t live, unsigned fill, int64_t first)
 {
-    struct scoring s = {.g = g, .live = &g->live[live], .fill = fill};
+    struct scoring s = {.g = g, .live = &g->live[live], .fill = fill, .first = first};
     const struct round *r = &s.live->data;
     const bool grad = g->pass.grad;
     s.units = malloc((size_t)r->groups * sizeof *s.units + 1);
@@ -159,14 +181,19 @@ static enum status score(struct grpo *g, int64_t live, unsigned fill)
     return status;
 }
 
-enum status grpo_score_policy(struct grpo *g, int64_t live, bool entropy_alone)
+enum status grpo_score_policy(struct grpo *g, int64_t live)
 {
-    return score(g, live, entropy_alone ? FILL_ENTROPY : FILL_LOGP | FILL_ENTROPY);
+    return score(g, live, FILL_LOGP | FILL_ENTROPY, -1);
+}
+
+enum status grpo_score_entropies(struct grpo *g, int64_t live, int64_t first)
+{
+    return score(g, live, FILL_ENTROPY, first);
 }
 
 enum status grpo_score_reference(struct grpo *g, int64_t live)
 {
-    return score(g, live, FILL_REF);
+    return score(g, live, FILL_REF, -1);
 }
 
 enum status grpo_correct(struct grpo *g, struct live_round *live)

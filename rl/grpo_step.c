@@ -8,7 +8,7 @@
 
 #include "rl/grpo_internal.h"
 
-static bool filters_entropy(const struct grpo *g)
+bool grpo_filters(const struct grpo *g)
 {
     return g->config->top_entropy_quantile > 0 && g->config->top_entropy_quantile < 1;
 }
@@ -93,7 +93,7 @@ static enum status measure_slice(const struct grpo *g, struct grpo_slice *s)
     for (int64_t i = 0; i < rows; i++) {
         s->tokens += live->slice[i] == s->slice ? (double)grpo_loss_tokens(&live->data.row[i]) : 0;
     }
-    if (filters_entropy(g)) {
+    if (grpo_filters(g)) {
         TRY(find_floor(g, s));
     }
     memset(s->kept, 0, (size_t)g->config->plan.world * sizeof *s->kept);
@@ -168,8 +168,7 @@ static double row_bonus(const struct grpo *g, const struct grpo_slice *s, int64_
     return entropy_control_coef(&g->entropy) / (fmax(s->kept[rank_of(g, row)], 1.0) * batches);
 }
 
-/* True when the row's gradient is zero whatever the model says. */
-static bool row_is_idle(const struct grpo *g, const struct rollout_row *row)
+bool grpo_row_idle(const struct grpo *g, const struct rollout_row *row)
 {
     const bool flat = row->advantage == 0.0 && g->config->objective.beta == 0.0;
     return grpo_loss_tokens(row) == 0 || (flat && !entropy_control_on(&g->entropy));
@@ -200,7 +199,7 @@ static void add_unit(struct grpo *g, int64_t live_index, int64_t group)
             continue;
         }
         struct grpo_slice *s = &g->slices[at];
-        if (row_is_idle(g, row)) {
+        if (grpo_row_idle(g, row)) {
             count_idle(s, row);
             continue;
         }

@@ -96,17 +96,37 @@ enum status grpo_plan_prompts(const struct grpo_plan *p, int64_t round, int64_t 
     return STATUS_OK;
 }
 
-/* The global generator of virtual rank `rank` up to round `round`: at the start of each epoch the
- * loader takes two words, then every round takes one permutation (golden README-training.md). */
+/* Evaluations that came before round `round`: those after the optimizer steps before its own. */
+static int64_t evaluations_before(const struct grpo_plan *p, int64_t round)
+{
+    const int64_t per_epoch = grpo_plan_rounds_per_epoch(p);
+    const int64_t micro = round % per_epoch * p->slices * p->iterations;
+    const int64_t step = round / per_epoch * grpo_plan_steps_per_epoch(p) + micro / p->accumulation;
+    return p->eval_steps > 0 ? step / p->eval_steps : 0;
+}
+
+static void skip_words(struct rng_mt19937 *g, int64_t words)
+{
+    for (int64_t i = 0; i < words; i++) {
+        (void)rng_mt_next(g);
+    }
+}
+
+/* The global generator of virtual rank `rank` up to round `round`: at the start of each epoch and of
+ * each evaluation a loader takes two words, every round takes one permutation (golden
+ * README-training.md). */
 static void row_permutation(const struct grpo_plan *p, int64_t rank, int64_t round, int64_t *order)
 {
     const int64_t rows = p->per_device * p->slices;
     struct rng_mt19937 g;
+    int64_t evaluations = 0;
     rng_mt_seed(&g, (uint32_t)(p->seed + (uint64_t)rank));
     for (int64_t r = 0; r <= round; r++) {
+        const int64_t before = evaluations_before(p, r);
+        skip_words(&g, 2 * (before - evaluations));
+        evaluations = before;
         if (r % grpo_plan_rounds_per_epoch(p) == 0) {
-            (void)rng_mt_next(&g);
-            (void)rng_mt_next(&g);
+            skip_words(&g, 2);
         }
         rng_mt_randperm(&g, order, rows);
     }

@@ -20,6 +20,7 @@ struct grpo_plan {
     int64_t group_size;      /* num_generations */
     bool shuffle;
     uint64_t seed;
+    int64_t eval_steps;      /* steps between evaluations, each takes two words; 0: none */
 };
 
 /* Checks divisibility; fails with RECIPE saying which numbers would work. */

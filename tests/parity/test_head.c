@@ -23,7 +23,7 @@ static const double EXACT_LIMIT = 2e-6;
 
 static struct {
     double value; /* against the file: log-prob relative to it, entropy */
-    double grad;
+    double grad;  /* relative to the row's largest, at least 1 */
     double exact; /* log-prob and entropy against double */
 } worst;
 
@@ -114,9 +114,13 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
                                           .softcap = a.softcap, .lse = &lse, .entropy = &h,
                                           .dlogp = &up, .dentropy = &up_entropy};
         ops->ops->logit_grad(ops, &g);
+        double largest = 1.0;
+        for (int64_t v = 0; v < in->vocab; v++) {
+            largest = fmax(largest, fabs((double)grad[at * in->vocab + v]));
+        }
         for (int64_t v = 0; v < in->vocab; v++) {
             const double d = scale * (double)z[v] - (double)grad[at * in->vocab + v];
-            worst.grad = fmax(worst.grad, fabs(d));
+            worst.grad = fmax(worst.grad, fabs(d) / largest);
         }
     }
     if (!(worst.value <= FILE_LIMIT && worst.grad <= FILE_LIMIT && worst.exact <= EXACT_LIMIT)) {
