@@ -255,9 +255,12 @@ static double right_or_wrong(const struct judged *j, const struct reward_input *
                              char *reason)
 {
     struct verdict v;
+    /* boxed=True, as these two say, names none of the judge's ways of opening boxes. */
+    struct grade_config answer = GRADE_CONFIG_OPEN_R1_ANSWER;
+    answer.boxed = GRADE_BOXED_NONE;
     const struct question q = {
         .gold = &GRADE_CONFIG_LATEX,
-        .answer = &GRADE_CONFIG_OPEN_R1_ANSWER,
+        .answer = &answer,
         .swapped = j->swapped,
     };
     if (!ask(j, &q, in, in->completion, &v, reason)) {
