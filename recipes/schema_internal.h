@@ -44,6 +44,10 @@ struct recipe_refused {
 extern const struct recipe_refused RECIPE_REFUSED[];
 extern const size_t RECIPE_REFUSED_COUNT;
 
+/* Values that are taken with a remark: `why` becomes a note. */
+extern const struct recipe_refused RECIPE_REMARKS[];
+extern const size_t RECIPE_REMARK_COUNT;
+
 struct recipe_field {
     const char *key;
     const char *aliases; /* other names, space-separated; NULL: none */

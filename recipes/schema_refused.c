@@ -38,3 +38,11 @@ const struct recipe_refused RECIPE_REFUSED[] = {
 };
 
 const size_t RECIPE_REFUSED_COUNT = sizeof RECIPE_REFUSED / sizeof *RECIPE_REFUSED;
+
+const struct recipe_refused RECIPE_REMARKS[] = {
+    {"optim", "paged_*", "state is never paged: the plain optimizer is used"},
+    {"optim", "adamw_torch_xla", "there is no such device: adamw_torch is used"},
+    {"optim", "adamw_torch_npu_fused", "there is no such device: adamw_torch is used"},
+};
+
+const size_t RECIPE_REMARK_COUNT = sizeof RECIPE_REMARKS / sizeof *RECIPE_REMARKS;

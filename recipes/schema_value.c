@@ -137,11 +137,12 @@ static bool parse_size(const char *text, int64_t *out)
     return false;
 }
 
-/* Why another program's value is not taken; NULL: nobody knows it. */
-static const char *refusal(const char *key, const char *value)
+/* What a table says about a value; NULL: nothing. */
+static const char *saying(const struct recipe_refused *rows, size_t count, const char *key,
+                          const char *value)
 {
-    for (size_t i = 0; i < RECIPE_REFUSED_COUNT; i++) {
-        const struct recipe_refused *r = &RECIPE_REFUSED[i];
+    for (size_t i = 0; i < count; i++) {
+        const struct recipe_refused *r = &rows[i];
         const size_t n = strlen(r->value);
         const bool prefix = r->value[n - 1] == '*';
         if (strcmp(r->key, key) == 0 && (prefix ? strncasecmp(r->value, value, n - 1) == 0
@@ -162,9 +163,12 @@ static enum status set_choice(struct recipe *r, const struct recipe_field *f, co
             continue;
         }
         *(int *)member(r, f) = c->value;
-        return STATUS_OK;
+        const char *remark = saying(RECIPE_REMARKS, RECIPE_REMARK_COUNT, f->key, node->text);
+        return remark ? schema_note(r, "recipe: %s: %s: %s", f->key, c->name, remark) : STATUS_OK;
     }
-    const char *why = node->kind == NODE_SCALAR ? refusal(f->key, node->text) : NULL;
+    const char *why = node->kind == NODE_SCALAR
+                          ? saying(RECIPE_REFUSED, RECIPE_REFUSED_COUNT, f->key, node->text)
+                          : NULL;
     if (why) {
         yaml_place(tree, node, place, sizeof place);
         schema_describe(f, allowed, sizeof allowed);

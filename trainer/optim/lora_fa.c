@@ -12,6 +12,7 @@
 
 enum { NAME = 1024, RANK_CAP = 1024, SWEEPS = 30 };
 
+static const double LEAST_PIVOT = 1e-3; /* of the diagonal: below it Cholesky is not trusted */
 static const char PART_A[] = "lora_A";
 static const char PART_B[] = "lora_B";
 
@@ -124,9 +125,52 @@ static double off_diagonal(const double *m, int64_t n)
     return sum;
 }
 
+/* l = Cholesky factor of m [n, n]; false when m is near enough to singular that rank matters. */
+static bool factorize(const double *m, double *l, int64_t n)
+{
+    for (int64_t i = 0; i < n; i++) {
+        for (int64_t j = 0; j <= i; j++) {
+            double sum = m[i * n + j];
+            for (int64_t k = 0; k < j; k++) {
+                sum -= l[i * n + k] * l[j * n + k];
+            }
+            if (i == j && !(sum > LEAST_PIVOT * m[i * n + i])) {
+                return false;
+            }
+            l[i * n + j] = i == j ? sqrt(sum) : sum / l[j * n + j];
+        }
+    }
+    return true;
+}
+
+/* Lower triangle l becomes its inverse; out = l^T l, the inverse of what l was the factor of. */
+static void invert_factor(double *l, int64_t n, float *out)
+{
+    for (int64_t j = 0; j < n; j++) {
+        l[j * n + j] = 1.0 / l[j * n + j];
+        for (int64_t i = j + 1; i < n; i++) {
+            double sum = 0.0;
+            for (int64_t k = j; k < i; k++) {
+                sum -= l[i * n + k] * l[k * n + j];
+            }
+            l[i * n + j] = sum / l[i * n + i];
+        }
+    }
+    for (int64_t r = 0; r < n; r++) {
+        for (int64_t c = 0; c <= r; c++) {
+            double sum = 0.0;
+            for (int64_t k = r; k < n; k++) {
+                sum += l[k * n + r] * l[k * n + c];
+            }
+            out[r * n + c] = (float)sum;
+            out[c * n + r] = (float)sum;
+        }
+    }
+}
+
 /* Pseudo-inverse of the symmetric m [n, n], destroyed, through its eigenvalues; those below n times
  * float's epsilon of the largest count as 0, as in torch.linalg.pinv. v is scratch. */
-static void invert(double *m, double *v, int64_t n, float *out)
+static void pseudo_invert(double *m, double *v, int64_t n, float *out)
 {
     double largest = 0.0;
     memset(v, 0, (size_t)(n * n) * sizeof *v);
@@ -177,7 +221,12 @@ static void make_inverse(const struct optim_step *s, int64_t b)
             product[c * rank + r] = sum;
         }
     }
-    invert(product, product + rank * rank, rank, e->slot[4].data);
+    double *scratch = product + rank * rank;
+    if (factorize(product, scratch, rank)) {
+        invert_factor(scratch, rank, e->slot[4].data);
+    } else {
+        pseudo_invert(product, scratch, rank, e->slot[4].data);
+    }
 }
 
 /* The workspace's floats = grad_b inverse / scale^2; the inverse is symmetric. */

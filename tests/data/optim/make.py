@@ -17,7 +17,8 @@ from transformers.optimization import Adafactor
 
 STEPS = 4
 SHAPES = {"x.lora_A.weight": (3, 8), "x.lora_B.weight": (6, 3), "wide.weight": (4, 7),
-          "tall.weight": (9, 4), "tall.bias": (5,)}
+          "tall.weight": (9, 4), "tall.bias": (5,),
+          "y.lora_A.weight": (4, 2), "y.lora_B.weight": (6, 4)}
 LR = 0.02
 SCALE = 1.5
 
@@ -48,6 +49,7 @@ def main():
              for k in range(STEPS)]
     plain = ["wide.weight", "tall.weight", "tall.bias"]
     lora = ["x.lora_A.weight", "x.lora_B.weight"]
+    flat = ["y.lora_A.weight", "y.lora_B.weight"]  # A A^T has no inverse
     cases = []
 
     def add(name, recipe, names, make):
@@ -85,11 +87,12 @@ def main():
                 torch.optim.AdamW([p for p in ps.values() if p.ndim == 1], lr=0.003 if rate else LR, weight_decay=0.0)])
 
     def fa(ps, wd):
-        ps["x.lora_A.weight"].requires_grad_(False)
+        next(iter(ps.values())).requires_grad_(False)
         return [lorafa.LoraFAOptimizer([{"params": list(ps.values()), "lr": LR, "names": list(ps), "betas": (0.9, 0.999),
                                          "scaling_factors": [SCALE] * len(ps), "weight_decay": wd}])]
 
     add("lora_fa", {"optim": "lora_fa", "weight_decay": 0.2}, lora, lambda ps: fa(ps, 0.2))
+    add("lora_fa rank over width", {"optim": "lora_fa"}, flat, lambda ps: fa(ps, 0.0))
     out = {"lr": LR, "start": {n: rounded(t) for n, t in start.items()},
            "shapes": {n: list(s) for n, s in SHAPES.items()},
            "grads": [{n: rounded(t) for n, t in step.items()} for step in grads], "cases": cases}

@@ -331,6 +331,38 @@ static void small_and_embedding_states_stay_float(void **state)
     param_set_close(&p);
 }
 
+/* A plan says the bytes: two floats, two codes and their magnitudes, or nothing per number. */
+static void state_is_as_large_as_planned(void **state)
+{
+    (void)state;
+    static const struct {
+        enum optim_kind kind;
+        double low;
+        double high;
+    } WANT[] = {{OPTIM_ADAMW, 8.0, 8.01},        {OPTIM_ADAMW_8BIT, 2.0, 2.2},
+                {OPTIM_LION, 4.0, 4.01},         {OPTIM_LION_8BIT, 1.0, 1.2},
+                {OPTIM_ADEMAMIX, 12.0, 12.01},   {OPTIM_ADEMAMIX_8BIT, 3.0, 3.3},
+                {OPTIM_ADAFACTOR, 0.0, 0.02}};
+    const int64_t shape[2] = {1024, 1024};
+    for (size_t i = 0; i < sizeof WANT / sizeof *WANT; i++) {
+        struct optim_config c;
+        struct param_set p;
+        struct param_layout layout;
+        int64_t index;
+        optim_defaults(&c, WANT[i].kind);
+        param_set_open(&p);
+        golden_files_need(param_set_add(&p, "w.weight", 2, shape, true, &index), "add");
+        golden_files_need(optim_prepare(&c, &p, &layout), "prepare");
+        const size_t state_bytes = param_set_bytes(&p, &layout) - param_set_bytes(&p, NULL);
+        const double each = (double)state_bytes / (double)p.total;
+        if (!(each >= WANT[i].low && each <= WANT[i].high)) {
+            fail_msg("%s: %g bytes a number", optim_name(WANT[i].kind), each);
+        }
+        golden_files_need(param_set_seal(&p, &layout), "seal");
+        param_set_close(&p);
+    }
+}
+
 /* lora_fa: A stays, and its gradient is neither in the norm nor clipped with. */
 static void lora_fa_leaves_a_alone(void **state)
 {
@@ -503,6 +535,7 @@ int main(void)
         cmocka_unit_test(tiers_agree_in_every_bit),
         cmocka_unit_test(resume_is_exact),
         cmocka_unit_test(small_and_embedding_states_stay_float),
+        cmocka_unit_test(state_is_as_large_as_planned),
         cmocka_unit_test(lora_fa_leaves_a_alone),
         cmocka_unit_test(muon_updates_are_nearly_orthogonal),
         cmocka_unit_test(bad_options_are_named),
