@@ -61,7 +61,8 @@ void dynamic8_encode(const struct dynamic8 *map, const float *x, int64_t count, 
 {
     float largest = 0.0f;
     for (int64_t i = 0; i < count; i++) {
-        largest = fmaxf(largest, fabsf(x[i]));
+        const float size = fabsf(x[i]);
+        largest = size > largest ? size : largest;
     }
     *absmax = largest;
     if (largest == 0.0f) {
@@ -70,9 +71,12 @@ void dynamic8_encode(const struct dynamic8 *map, const float *x, int64_t count, 
     }
     const float inverse = 1.0f / largest;
     for (int64_t i = 0; i < count; i++) {
-        const float scaled = fminf(fmaxf(x[i] * inverse, -1.0f), 1.0f);
-        const float place = fmaf((scaled + 1.0f) * 0.5f, (float)(DYNAMIC8_TABLE - 1), 0.5f);
-        code[i] = map->code[(int)place];
+        const float ratio = x[i] * inverse;
+        const float above = ratio > -1.0f ? ratio : -1.0f; /* NaN too */
+        const float scaled = above < 1.0f ? above : 1.0f;
+        /* Exact in double, so this rounds once, as the fused product and sum it stands for. */
+        const double place = (double)((scaled + 1.0f) * 0.5f) * (DYNAMIC8_TABLE - 1) + 0.5;
+        code[i] = map->code[(int)(float)place];
     }
 }
 

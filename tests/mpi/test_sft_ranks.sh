@@ -7,6 +7,12 @@ for n in 1 2 4; do
 done
 same model.safetensors "$scratch/full1" "$scratch/full2" "$scratch/full4"
 
+# State in 8-bit blocks is every rank's own copy and stays the same one.
+for n in 1 2 4; do
+    ranks $n sft $full max_steps=3 optim=adamw_8bit output_dir="$scratch/eight$n" >/dev/null
+done
+same model.safetensors "$scratch/eight1" "$scratch/eight2" "$scratch/eight4"
+
 lora="recipes/embedded_sft.yaml init_from_config=null model_name_or_path=$scratch/full1 use_peft=true
     lora_r=4 lora_target_modules=all-linear world_size=4 per_device_train_batch_size=2
     gradient_accumulation_steps=3 compute=bfloat16 max_steps=4 save_steps=100"
