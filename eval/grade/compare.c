@@ -25,6 +25,9 @@ bool compare_only_symbols(const struct expr *e)
             return true;
         }
     }
+    if (e->kind == EXPR_DERIVATIVE || e->kind == EXPR_LIMIT) {
+        return false;
+    }
     for (int i = 0; i < e->count; i++) {
         if (!compare_only_symbols(e->args[i])) {
             return false;

@@ -43,6 +43,64 @@ static bool sides_equal(const struct expr *gold, const struct expr *pred)
            expr_same(gold->args[1], pred->args[1]);
 }
 
+static bool holds_symbol(const struct expr *e, const struct expr *symbol)
+{
+    bool holds = expr_same(e, symbol);
+    for (int i = 0; i < e->count && !holds; i++) {
+        holds = holds_symbol(e->args[i], symbol);
+    }
+    return holds;
+}
+
+/* The first `most` different symbols. */
+static void list_symbols(const struct expr *e, const struct expr **list, int most, int *count)
+{
+    if (e->kind == EXPR_SYMBOL) {
+        for (int i = 0; i < *count; i++) {
+            if (expr_same(list[i], e)) {
+                return;
+            }
+        }
+        if (*count < most) {
+            list[(*count)++] = e;
+        }
+    }
+    for (int i = 0; i < e->count; i++) {
+        list_symbols(e->args[i], list, most, count);
+    }
+}
+
+static bool same_symbols_in(const struct expr *e, const struct expr *of)
+{
+    if (e->kind == EXPR_SYMBOL) {
+        return holds_symbol(of, e);
+    }
+    for (int i = 0; i < e->count; i++) {
+        if (!same_symbols_in(e->args[i], of)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Equations in the same unknowns, linear in one of them, with the same solution for it. */
+static bool same_roots(struct comparison *c, const struct expr *gold, const struct expr *pred)
+{
+    const struct expr *symbols[4];
+    int count = 0;
+    if (!same_symbols_in(gold, pred) || !same_symbols_in(pred, gold)) {
+        return false;
+    }
+    list_symbols(gold, symbols, 4, &count);
+    for (int i = 0; i < count; i++) {
+        if (value_same_root(gold->args[0], gold->args[1], pred->args[0], pred->args[1], symbols[i],
+                            &c->steps)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Strict: relations in the one same unknown with the same real solutions, in whatever form. */
 static bool same_solutions(struct comparison *c, const struct expr *gold, const struct expr *pred)
 {
@@ -94,8 +152,9 @@ static bool compare_one(struct comparison *c, const struct expr *gold, const str
     const struct expr *symbol = find_symbols(a, NULL, &more);
     const bool solvable = gold->relation == EXPR_EQ && pred->relation == EXPR_EQ && symbol;
     return solvable && more &&
-           value_proportional(gold->args[0], gold->args[1], pred->args[0], pred->args[1],
-                              &c->steps);
+           (value_proportional(gold->args[0], gold->args[1], pred->args[0], pred->args[1],
+                               &c->steps) ||
+            same_roots(c, gold, pred));
 }
 
 bool compare_relations(struct comparison *c, const struct expr *gold, const struct expr *pred)
@@ -205,8 +264,16 @@ static const struct expr *solve_one(struct comparison *c, const struct expr *r)
     for (int i = 0; i < 3; i++) {
         fmpq_init(coefficient[i]);
     }
-    if (is_scalar(r->args[0]) && is_scalar(r->args[1]) &&
-        value_quadratic(r->args[0], r->args[1], coefficient, &symbol, &c->steps)) {
+    const struct expr *left = r->args[0];
+    const struct expr *right = r->args[1];
+    if (left->kind == EXPR_CALL && left->fn == FN_ABS && right->kind == EXPR_RATIONAL &&
+        fmpq_sgn(right->q) > 0) {
+        /* |u| and a positive number compare like their squares. */
+        left = expr_binary(c->pool, EXPR_MUL, left->args[0], left->args[0]);
+        right = expr_binary(c->pool, EXPR_MUL, right, right);
+    }
+    if (left && right && is_scalar(left) && is_scalar(right) &&
+        value_quadratic(left, right, coefficient, &symbol, &c->steps)) {
         const int count = roots(c->pool, coefficient, root);
         if (r->relation == EXPR_EQ) {
             e = count >= 0 ? expr_set(c->pool, root, count) : NULL;

@@ -5,10 +5,31 @@
 
 enum { MAX_PIECES = 64, MAX_STEPS_TO_BUILD = 20000 };
 
+static bool holds_percent(const struct expr *e)
+{
+    bool holds = e->kind == EXPR_PERCENT;
+    for (int i = 0; i < e->count && !holds; i++) {
+        holds = holds_percent(e->args[i]);
+    }
+    return holds;
+}
+
+/* The reference makes no interval of complex numbers, nor of sums and functions of percentages. */
+static bool may_bound(const struct expr *e, int *steps)
+{
+    if (holds_percent(e) && !expr_percent_of(e)) {
+        return false;
+    }
+    return value_has_symbols(e) || !value_is_complex(e, steps);
+}
+
 const struct expr *compare_make_interval(struct expr_pool *p, const struct expr *a,
                                          const struct expr *b, bool left_open, bool right_open)
 {
     int steps = MAX_STEPS_TO_BUILD;
+    if (!may_bound(a, &steps) || !may_bound(b, &steps)) {
+        return NULL;
+    }
     const int order = value_order(a, b, &steps);
     const bool both_open = left_open && right_open;
     const bool both_closed = !left_open && !right_open;

@@ -32,7 +32,8 @@ enum expr_kind {
     EXPR_POW,
     EXPR_CALL,    /* function `fn` of args */
     EXPR_APPLY,   /* undefined function `name` of args */
-    EXPR_OPAQUE,  /* what has no value here: derivatives, limits; compared by name and args */
+    EXPR_DERIVATIVE, /* of args[0] by the symbol args[1]; of one arg: d/dx before its operand */
+    EXPR_LIMIT,      /* of args[0] as the symbol args[1] goes to args[2]; left_open: from below */
     EXPR_SUM,     /* body, variable, first, last */
     EXPR_PRODUCT, /* the same */
     EXPR_INTEGRAL,

@@ -276,7 +276,7 @@ const struct expr *latex_atom(struct latex_parser *p)
     }
 }
 
-/* d/dx is no quotient: it has no value here, but equals itself. */
+/* d/dx and dy/dx are no quotients. */
 static bool is_derivative(const struct latex_parser *p, int top, int bottom)
 {
     const struct latex_token *t = p->tokens;
@@ -284,19 +284,37 @@ static bool is_derivative(const struct latex_parser *p, int top, int bottom)
            p->text[t[top].start] == 'd';
 }
 
+/* The symbol behind the d of a differential. */
+static const struct expr *differentiated(struct latex_parser *p, const struct expr *d)
+{
+    return d->kind == EXPR_SYMBOL && d->name[0] == 'd' && d->name[1] != '\0'
+               ? expr_symbol(p->pool, d->name + 1, strlen(d->name + 1), p->real)
+               : NULL;
+}
+
+static const struct expr *derivative(struct latex_parser *p, const struct expr *top,
+                                     const struct expr *bottom, bool bare)
+{
+    const struct expr *by = differentiated(p, bottom);
+    if (bare) {
+        return by ? expr_unary(p->pool, EXPR_DERIVATIVE, by) : NULL;
+    }
+    const struct expr *of = differentiated(p, top);
+    return of && by ? expr_binary(p->pool, EXPR_DERIVATIVE, of, by)
+                    : latex_fail(p, "a derivative of what is no symbol");
+}
+
 static const struct expr *fraction(struct latex_parser *p)
 {
     p->at++;
     const int top_at = p->at + 1;
     const struct expr *top = latex_braced(p);
+    const int top_end = p->at - 1;
     const int bottom_at = p->at + 1;
     const struct expr *bottom = top ? latex_braced(p) : NULL;
     if (bottom && is_derivative(p, top_at, bottom_at)) {
-        struct expr *e = expr_binary(p->pool, EXPR_OPAQUE, top, bottom);
-        if (e) {
-            e->name = "Derivative";
-        }
-        return e;
+        const bool bare = top_end == top_at + 1 && p->tokens[top_at].type == TOK_LETTER;
+        return derivative(p, top, bottom, bare);
     }
     return latex_quotient(p, top, bottom);
 }

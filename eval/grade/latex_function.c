@@ -213,19 +213,22 @@ static const struct expr *limit(struct latex_parser *p)
         return NULL;
     }
     const struct expr *at = latex_expr(p);
-    if (at && latex_take(p, TOK_CARET) &&
-        !(latex_take(p, TOK_L_BRACE) && (latex_take(p, TOK_ADD) || latex_take(p, TOK_SUB)) &&
-          latex_take(p, TOK_R_BRACE))) {
-        return NULL;
+    bool below = false;
+    if (at && latex_take(p, TOK_CARET)) {
+        below = latex_peek(p, 1) == TOK_SUB;
+        if (!(latex_take(p, TOK_L_BRACE) && (latex_take(p, TOK_ADD) || latex_take(p, TOK_SUB)) &&
+              latex_take(p, TOK_R_BRACE))) {
+            return NULL;
+        }
     }
     if (!at || !latex_take(p, TOK_R_BRACE)) {
         return NULL;
     }
     const struct expr *body = latex_mp(p, true);
     const struct expr *args[3] = {body, variable, at};
-    struct expr *e = body ? expr_nary(p->pool, EXPR_OPAQUE, args, 3) : NULL;
+    struct expr *e = body ? expr_nary(p->pool, EXPR_LIMIT, args, 3) : NULL;
     if (e) {
-        e->name = "Limit";
+        e->left_open = below;
     }
     return e;
 }

@@ -208,8 +208,8 @@ static const struct expr *join(struct latex_parser *p, const struct expr *left,
     if (!left || !right) {
         return NULL;
     }
-    if (expr_is_set(left) || left->kind == EXPR_TUPLE) {
-        return left;
+    if (left->kind == EXPR_DERIVATIVE && left->count == 1) {
+        return expr_binary(p->pool, EXPR_DERIVATIVE, right, left->args[0]);
     }
     if (!expr_is_matrix(right) && expr_is_integer(left) && right->kind == EXPR_RATIONAL &&
         fmpq_sgn(right->q) > 0 && !(p->strict && expr_is_integer(right))) {
@@ -254,6 +254,9 @@ static const struct expr *factors(struct latex_parser *p, bool functions)
         return NULL;
     }
     const struct expr *e = last->e;
+    if (e->kind == EXPR_DERIVATIVE && e->count == 1) {
+        return latex_fail(p, "a derivative of nothing");
+    }
     for (const struct factor *f = last->before; f && e; f = f->before) {
         e = join(p, f->e, e);
     }

@@ -95,7 +95,8 @@ static const struct expr *interval(struct latex_parser *p, bool left_open)
     if (expr_is_matrix(a) || expr_is_matrix(b)) {
         return latex_fail(p, "an interval of matrices");
     }
-    return compare_make_interval(p->pool, a, b, left_open, right_open);
+    const struct expr *e = compare_make_interval(p->pool, a, b, left_open, right_open);
+    return e ? e : latex_fail(p, "an interval without real ends");
 }
 
 /* ( [ \( \lgroup \lbrack: an interval when exactly two expressions stand inside, else a tuple. */

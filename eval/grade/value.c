@@ -66,11 +66,72 @@ static size_t rational_bits(const fmpq_t q)
     return fmpz_bits(fmpq_numref(q)) + fmpz_bits(fmpq_denref(q));
 }
 
+/* Sign of a real value; 0 when it is 0 or not certain. */
+static int sign_of(const struct value *v)
+{
+    switch (v->kind) {
+    case VALUE_RATIONAL:
+        return fmpq_sgn(v->q);
+    case VALUE_FLOAT:
+        return arf_sgn(v->f);
+    case VALUE_INFINITE:
+        return (int)v->bits;
+    case VALUE_BALL:
+        if (!acb_is_real(v->z)) {
+            return 0;
+        }
+        return arb_is_positive(acb_realref(v->z))   ? 1
+               : arb_is_negative(acb_realref(v->z)) ? -1
+                                                    : 0;
+    default:
+        return 0;
+    }
+}
+
+/* Sums and products with an infinite value. */
+static void combine_infinite(struct value *a, const struct value *b, bool multiply)
+{
+    int64_t sign = 0;
+    if (multiply) {
+        sign = sign_of(a) * sign_of(b);
+    } else if (a->kind != VALUE_INFINITE || b->kind != VALUE_INFINITE || a->bits == b->bits) {
+        const struct value *finite = a->kind == VALUE_INFINITE ? b : a;
+        const bool real = finite->kind != VALUE_BALL || acb_is_real(finite->z);
+        sign = !real ? 0 : a->kind == VALUE_INFINITE ? a->bits : b->bits;
+    }
+    a->kind = sign != 0 ? VALUE_INFINITE : VALUE_NONE;
+    a->bits = sign;
+}
+
+/* Powers of an infinite base by a real exponent. */
+static void infinite_power(const struct value *base, const struct value *exponent, struct value *v)
+{
+    const int sign = sign_of(exponent);
+    v->kind = VALUE_NONE;
+    if (base->kind != VALUE_INFINITE || exponent->kind == VALUE_INFINITE) {
+        return;
+    }
+    if (exponent->kind == VALUE_RATIONAL && sign == 0) {
+        fmpq_set_si(v->q, 1, 1);
+        v->kind = VALUE_RATIONAL;
+    } else if (sign < 0) {
+        fmpq_zero(v->q);
+        v->kind = VALUE_RATIONAL;
+    } else if (sign > 0 && base->bits > 0) {
+        v->kind = VALUE_INFINITE;
+        v->bits = 1;
+    }
+}
+
 /* *a = a + b or a * b. */
 static void combine(struct value_point *at, struct value *a, const struct value *b, bool multiply)
 {
     if (a->kind == VALUE_NONE || b->kind == VALUE_NONE) {
         a->kind = VALUE_NONE;
+        return;
+    }
+    if (a->kind == VALUE_INFINITE || b->kind == VALUE_INFINITE) {
+        combine_infinite(a, b, multiply);
         return;
     }
     if (a->kind == VALUE_RATIONAL && b->kind == VALUE_RATIONAL &&
@@ -194,6 +255,10 @@ static void power(struct value_point *at, const struct expr *e, struct value *v)
     if (base.kind == VALUE_NONE || exponent.kind == VALUE_NONE) {
         goto done;
     }
+    if (base.kind == VALUE_INFINITE || exponent.kind == VALUE_INFINITE) {
+        infinite_power(&base, &exponent, v);
+        goto done;
+    }
     if ((whole && integer_power(v, base.q, fmpq_numref(exponent.q))) ||
         (rational && !whole && rational_root(v, base.q, exponent.q))) {
         goto done;
@@ -315,6 +380,23 @@ static void constant(struct value_point *at, const struct expr *e, struct value 
     value_set_ball(v, false);
 }
 
+static void infinity(struct value_point *at, const struct expr *e, struct value *v)
+{
+    const int sign = e->kind == EXPR_INFINITY ? 1 : -1;
+    v->inexact = false;
+    if (at->infinity_is_symbol) {
+        v->kind = VALUE_RATIONAL;
+        sample_rational(v->q, mix(0x1f, (uint64_t)at->sample));
+        fmpq_abs(v->q, v->q);
+        if (sign < 0) {
+            fmpq_neg(v->q, v->q);
+        }
+    } else {
+        v->kind = VALUE_INFINITE;
+        v->bits = sign;
+    }
+}
+
 static void evaluate(struct value_point *at, const struct expr *e, struct value *v)
 {
     switch (e->kind) {
@@ -337,7 +419,7 @@ static void evaluate(struct value_point *at, const struct expr *e, struct value 
     case EXPR_SYMBOL:
         symbol(at, e, v);
         break;
-    case EXPR_APPLY: case EXPR_OPAQUE:
+    case EXPR_APPLY:
         sample(at, e, v);
         break;
     case EXPR_PI: case EXPR_E: case EXPR_EULER: case EXPR_I:
@@ -358,6 +440,15 @@ static void evaluate(struct value_point *at, const struct expr *e, struct value 
     case EXPR_INTEGRAL:
         value_integral(at, e, v);
         break;
+    case EXPR_DERIVATIVE:
+        value_derivative(at, e, v);
+        break;
+    case EXPR_LIMIT:
+        value_limit(at, e, v);
+        break;
+    case EXPR_INFINITY: case EXPR_NEG_INFINITY:
+        infinity(at, e, v);
+        break;
     default:
         v->kind = VALUE_NONE;
         break;
@@ -375,15 +466,44 @@ void value_of(struct value_point *at, const struct expr *e, struct value *v)
     at->depth--;
 }
 
-bool value_has_symbols(const struct expr *e)
+/* The symbol that an expression binds, NULL when it binds none. */
+static const struct expr *bound_symbol(const struct expr *e)
 {
-    if (e->kind == EXPR_SYMBOL || e->kind == EXPR_APPLY || e->kind == EXPR_OPAQUE) {
+    const bool binds = e->kind == EXPR_SUM || e->kind == EXPR_PRODUCT || e->kind == EXPR_LIMIT ||
+                       (e->kind == EXPR_INTEGRAL && e->count == 4);
+    return binds ? e->args[1] : NULL;
+}
+
+static bool has_free(const struct expr *e, const struct expr *bound)
+{
+    if (e->kind == EXPR_SYMBOL) {
+        return !bound || !expr_same(e, bound);
+    }
+    if (e->kind == EXPR_APPLY) {
         return true;
     }
-    const bool binds = e->kind == EXPR_SUM || e->kind == EXPR_PRODUCT ||
-                       (e->kind == EXPR_INTEGRAL && e->count == 4);
-    for (int i = binds ? 2 : 0; i < e->count; i++) {
-        if (value_has_symbols(e->args[i])) {
+    const struct expr *inner = bound_symbol(e);
+    for (int i = 0; i < e->count; i++) {
+        /* Only the innermost bound symbol is known; others count as free, which costs samples. */
+        if (has_free(e->args[i], inner && i < 2 ? inner : bound)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool value_has_symbols(const struct expr *e)
+{
+    return has_free(e, NULL);
+}
+
+bool value_has_infinity(const struct expr *e)
+{
+    if (e->kind == EXPR_INFINITY || e->kind == EXPR_NEG_INFINITY) {
+        return true;
+    }
+    for (int i = e->kind == EXPR_LIMIT ? e->count : 0; i < e->count; i++) {
+        if (value_has_infinity(e->args[i])) {
             return true;
         }
     }

@@ -12,12 +12,12 @@
 
 #include "eval/grade/expr.h"
 
-enum value_kind { VALUE_NONE, VALUE_RATIONAL, VALUE_FLOAT, VALUE_BALL };
+enum value_kind { VALUE_NONE, VALUE_RATIONAL, VALUE_FLOAT, VALUE_BALL, VALUE_INFINITE };
 
 struct value {
     enum value_kind kind;
     bool inexact; /* a float took part */
-    int64_t bits; /* of floats */
+    int64_t bits; /* of floats; sign of infinite values */
     fmpq_t q;
     arf_t f;
     acb_t z;
@@ -29,6 +29,7 @@ struct value_point {
     int sample;        /* number of the sample point; -1: symbols have no value */
     int steps;         /* counted down; 0: no further values */
     int depth;
+    bool infinity_is_symbol;
     const struct value_binding *bound; /* of sums and integrals */
 };
 
@@ -61,6 +62,14 @@ bool value_equal_rounded(const struct expr *a, const struct expr *b, int *steps)
 /* -1, 0, 1 as a is less than, equal to or greater than b; 2 when they have no real values. Infinities
  * compare. */
 int value_order(const struct expr *a, const struct expr *b, int *steps);
+
+/* Is it a number that is certainly not real? */
+bool value_is_complex(const struct expr *e, int *steps);
+
+/* Do two equations have the same solutions for a symbol in which both are linear? */
+bool value_same_root(const struct expr *a_left, const struct expr *a_right,
+                     const struct expr *b_left, const struct expr *b_right,
+                     const struct expr *symbol, int *steps);
 
 /* Is (a_left - a_right) / (b_left - b_right) the same number other than 0 at every sample point? */
 bool value_proportional(const struct expr *a_left, const struct expr *a_right,

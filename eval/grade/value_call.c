@@ -5,6 +5,8 @@
 
 #include "eval/grade/value_internal.h"
 
+enum { INTEGRAL_PRECISION = 128 };
+
 typedef void (*ball_fn)(acb_t z, const acb_t x, slong precision);
 
 static void inverse_argument(acb_t z, const acb_t x, slong precision, ball_fn fn)
@@ -109,11 +111,23 @@ static bool rational_call(enum expr_fn fn, const struct value *a, struct value *
     return true;
 }
 
+/* Steps that a call costs: more bits are dearer, gamma functions much more so. */
+static int call_cost(enum expr_fn fn, int64_t precision)
+{
+    const int64_t cost = 1 + precision * precision / (256 * 256);
+    return (int)(fn == FN_GAMMA || fn == FN_FACTORIAL || fn == FN_BINOMIAL ? 64 * cost : cost);
+}
+
 static void one_argument(struct value_point *at, enum expr_fn fn, const struct value *a,
                          struct value *v)
 {
     acb_t z;
     if (rational_call(fn, a, v)) {
+        return;
+    }
+    at->steps -= call_cost(fn, at->precision);
+    if (at->steps <= 0) {
+        v->kind = VALUE_NONE;
         return;
     }
     acb_init(z);
@@ -177,7 +191,7 @@ static void binomial(struct value_point *at, const struct value *n, const struct
             arb_fac_ui(f, m, at->precision);
             acb_div_arb(v->z, v->z, f, at->precision);
             arb_clear(f);
-        } else {
+        } else if ((at->steps -= call_cost(FN_BINOMIAL, at->precision)) > 0) {
             acb_t g;
             acb_init(g);
             acb_sub(v->z, z, w, at->precision);
@@ -187,6 +201,8 @@ static void binomial(struct value_point *at, const struct value *n, const struct
             ball_factorial(g, z, at->precision);
             acb_div(v->z, g, v->z, at->precision);
             acb_clear(g);
+        } else {
+            acb_indeterminate(v->z);
         }
         value_set_ball(v, n->inexact || k->inexact);
     }
@@ -406,6 +422,8 @@ void value_integral(struct value_point *at, const struct expr *e, struct value *
     struct value to;
     acb_t a;
     acb_t b;
+    const int64_t outer_precision = at->precision;
+    at->precision = INTEGRAL_PRECISION;
     value_init(&from);
     value_init(&to);
     acb_init(a);
@@ -425,6 +443,7 @@ void value_integral(struct value_point *at, const struct expr *e, struct value *
         mag_clear(tolerance);
         value_set_ball(v, from.inexact || to.inexact);
     }
+    at->precision = outer_precision;
     acb_clear(a);
     acb_clear(b);
     value_clear(&from);

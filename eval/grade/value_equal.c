@@ -81,10 +81,71 @@ static enum value_verdict at_sample(const struct expr *a, const struct expr *b, 
     return VALUE_EQUAL;
 }
 
+/* Sign of an infinite value, 0 of any other. */
+static int infinite_sign(const struct expr *e, int *steps)
+{
+    struct value_point at = {.precision = 64, .sample = -1, .steps = *steps};
+    struct value v;
+    int sign = e->kind == EXPR_INFINITY ? 1 : e->kind == EXPR_NEG_INFINITY ? -1 : 0;
+    if (sign == 0 && value_has_infinity(e)) {
+        value_init(&v);
+        value_of(&at, e, &v);
+        sign = v.kind == VALUE_INFINITE ? (int)v.bits : 0;
+        *steps = at.steps;
+        value_clear(&v);
+    }
+    return sign;
+}
+
+static bool infinite_term(const struct expr *e)
+{
+    bool found = false;
+    for (int i = 0; e->kind == EXPR_ADD && i < e->count; i++) {
+        const enum expr_kind kind = e->args[i]->kind;
+        found = found || kind == EXPR_INFINITY || kind == EXPR_NEG_INFINITY;
+    }
+    return found;
+}
+
+/* Infinite numbers are equal when one is plainly infinite and the other comes to the same, or when
+ * they agree with any number in the place of infinity. */
+static enum value_verdict equal_infinite(const struct expr *a, const struct expr *b, int *steps)
+{
+    if (expr_is_number(a) || expr_is_number(b)) {
+        const int sign = infinite_sign(a, steps);
+        if (sign != 0) {
+            return sign == infinite_sign(b, steps) ? VALUE_EQUAL : VALUE_DIFFERENT;
+        }
+    }
+    struct pair p;
+    int agreed = 0;
+    /* A sum with an infinite term less itself is undefined. */
+    bool differ = !value_has_infinity(a) || !value_has_infinity(b) || infinite_term(a) ||
+                  infinite_term(b);
+    pair_init(&p);
+    for (int s = 0; s < SAMPLES && agreed < NEEDED && !differ; s++) {
+        struct value_point at = {
+            .precision = 512, .sample = s, .steps = *steps, .infinity_is_symbol = true};
+        if (difference(&at, a, b, &p)) {
+            differ = !acb_contains_zero(p.z);
+            agreed++;
+        }
+        *steps = at.steps;
+    }
+    pair_clear(&p);
+    return differ || agreed < NEEDED ? VALUE_UNKNOWN : VALUE_EQUAL;
+}
+
 enum value_verdict value_equal(const struct expr *a, const struct expr *b, int *steps)
 {
     struct pair p;
     enum value_verdict verdict = VALUE_UNKNOWN;
+    if (value_has_infinity(a) || value_has_infinity(b)) {
+        verdict = equal_infinite(a, b, steps);
+        if (verdict != VALUE_UNKNOWN) {
+            return verdict;
+        }
+    }
     pair_init(&p);
     if (!value_has_symbols(a) && !value_has_symbols(b)) {
         verdict = at_sample(a, b, -1, &p, steps);
@@ -261,15 +322,22 @@ bool value_equal_rounded(const struct expr *a, const struct expr *b, int *steps)
     return equal;
 }
 
-static int infinite_sign(const struct expr *e)
+bool value_is_complex(const struct expr *e, int *steps)
 {
-    return e->kind == EXPR_INFINITY ? 1 : e->kind == EXPR_NEG_INFINITY ? -1 : 0;
+    struct value_point at = {.precision = 64, .sample = -1, .steps = *steps};
+    struct value v;
+    value_init(&v);
+    value_of(&at, e, &v);
+    const bool complex = v.kind == VALUE_BALL && !arb_contains_zero(acb_imagref(v.z));
+    *steps = at.steps;
+    value_clear(&v);
+    return complex;
 }
 
 int value_order(const struct expr *a, const struct expr *b, int *steps)
 {
-    const int ia = infinite_sign(a);
-    const int ib = infinite_sign(b);
+    const int ia = infinite_sign(a, steps);
+    const int ib = infinite_sign(b, steps);
     if (ia != ib && (ia == 0 || ib == 0)) {
         return ia != 0 ? ia : -ib;
     }

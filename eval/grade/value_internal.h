@@ -19,6 +19,14 @@ void value_set_ball(struct value *v, bool inexact);
 /* Makes a real ball a float of `bits` bits. */
 void value_round_float(struct value *v, int64_t bits);
 
+/* Does infinity occur in the expression? */
+bool value_has_infinity(const struct expr *e);
+
+/* The value of a derivative or limit, found close to its point with many more bits. */
+void value_derivative(struct value_point *at, const struct expr *e, struct value *v);
+/* See value_derivative. */
+void value_limit(struct value_point *at, const struct expr *e, struct value *v);
+
 /* The value of a call of a known function. */
 void value_call(struct value_point *at, const struct expr *e, struct value *v);
 /* Of a sum or product over few enough whole numbers. */

@@ -58,6 +58,86 @@ bool value_proportional(const struct expr *a_left, const struct expr *a_right,
     return same && agreed >= NEEDED;
 }
 
+/* f at a sample point with the symbol bound to x. */
+static bool function_at(const struct expr *left, const struct expr *right,
+                        const struct expr *symbol, const acb_t x, int sample, acb_t out, int *steps)
+{
+    const int64_t precision = 512;
+    acb_t copy;
+    acb_t w;
+    struct value a;
+    struct value b;
+    acb_init(copy);
+    acb_init(w);
+    value_init(&a);
+    value_init(&b);
+    acb_set(copy, x);
+    const struct value_binding binding = {symbol, NULL, (const acb_t *)&copy, NULL};
+    struct value_point at = {
+        .precision = precision, .sample = sample, .steps = *steps, .bound = &binding};
+    value_of(&at, left, &a);
+    value_of(&at, right, &b);
+    const bool ok = value_ball(&a, out, precision) && value_ball(&b, w, precision);
+    if (ok) {
+        acb_sub(out, out, w, precision);
+    }
+    *steps = at.steps;
+    value_clear(&a);
+    value_clear(&b);
+    acb_clear(copy);
+    acb_clear(w);
+    return ok;
+}
+
+/* The root of f when it is linear in the symbol: f(1), f(2), f(3) on a line that is not level. */
+static bool linear_root(const struct expr *left, const struct expr *right,
+                        const struct expr *symbol, int sample, acb_t root, int *steps)
+{
+    acb_t f[3];
+    acb_t x;
+    bool ok = true;
+    acb_init(x);
+    for (int i = 0; i < 3; i++) {
+        acb_init(f[i]);
+        acb_set_si(x, i + 1);
+        ok = ok && function_at(left, right, symbol, x, sample, f[i], steps);
+    }
+    acb_sub(f[2], f[2], f[1], 512);
+    acb_sub(f[1], f[1], f[0], 512);
+    acb_sub(f[2], f[2], f[1], 512);
+    ok = ok && acb_contains_zero(f[2]) && !acb_contains_zero(f[1]);
+    if (ok) {
+        acb_div(root, f[0], f[1], 512);
+        acb_sub_ui(root, root, 1, 512);
+        acb_neg(root, root);
+    }
+    for (int i = 0; i < 3; i++) {
+        acb_clear(f[i]);
+    }
+    acb_clear(x);
+    return ok;
+}
+
+bool value_same_root(const struct expr *a_left, const struct expr *a_right,
+                     const struct expr *b_left, const struct expr *b_right,
+                     const struct expr *symbol, int *steps)
+{
+    acb_t root;
+    acb_t other;
+    int agreed = 0;
+    bool same = true;
+    acb_init(root);
+    acb_init(other);
+    for (int s = 0; s < SAMPLES && same && agreed < NEEDED; s++) {
+        same = linear_root(a_left, a_right, symbol, s, root, steps) &&
+               linear_root(b_left, b_right, symbol, s, other, steps) && acb_overlaps(root, other);
+        agreed += same;
+    }
+    acb_clear(root);
+    acb_clear(other);
+    return agreed >= NEEDED;
+}
+
 static bool find_symbol(const struct expr *e, const struct expr **symbol)
 {
     if (e->kind == EXPR_SYMBOL) {
@@ -67,7 +147,7 @@ static bool find_symbol(const struct expr *e, const struct expr **symbol)
         *symbol = e;
         return true;
     }
-    if (e->kind == EXPR_APPLY || e->kind == EXPR_OPAQUE) {
+    if (e->kind == EXPR_APPLY) {
         return false;
     }
     for (int i = 0; i < e->count; i++) {
