@@ -188,7 +188,8 @@ double schedule_multiplier(const struct schedule_config *c, double learning_rate
     const bool ratio = c->warmup_steps > 0 && c->warmup_steps < 1;
     const struct place place = {
         .step = (double)t,
-        .warmup = ratio ? ceil(c->warmup_steps * (double)total) : c->warmup_steps,
+        .warmup = ratio ? ceil(c->warmup_steps * (double)total)
+                        : floor(c->warmup_steps),
         .total = (double)total,
         .peak = learning_rate,
     };

@@ -36,7 +36,7 @@ enum { SCHEDULE_GROUPS = 3, SCHEDULE_WINDOW = 1024 };
 /* Names and defaults are those of lr_scheduler_kwargs. A kind reads its own members only. */
 struct schedule_config {
     enum schedule_kind kind;
-    double warmup_steps;   /* < 1: a ratio of all steps (ceil) */
+    double warmup_steps;   /* < 1: a ratio of all steps (ceil), else whole (floor) */
     double num_cycles;
     double min_lr;         /* NAN: not given */
     double min_lr_rate;    /* NAN: not given */

@@ -50,6 +50,17 @@ static void multipliers_stay_in_range(void **state)
     }
 }
 
+static void warmups_are_whole_steps(void **state)
+{
+    (void)state;
+    const struct schedule_config some = configure(SCHEDULE_CONSTANT_WITH_WARMUP, 2.9, NULL);
+    const struct schedule_config share = configure(SCHEDULE_CONSTANT_WITH_WARMUP, 0.21, NULL);
+    assert_true(schedule_multiplier(&some, 1e-3, 1, 9) == 0.5);
+    assert_true(schedule_multiplier(&some, 1e-3, 2, 9) == 1);
+    assert_true(schedule_multiplier(&share, 1e-3, 2, 10) < 1); /* ceil(2.1) is 3 */
+    assert_true(schedule_multiplier(&share, 1e-3, 3, 10) == 1);
+}
+
 static void a_rate_of_zero_divides_nothing(void **state)
 {
     (void)state;
@@ -169,6 +180,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(multipliers_stay_in_range),
+        cmocka_unit_test(warmups_are_whole_steps),
         cmocka_unit_test(a_rate_of_zero_divides_nothing),
         cmocka_unit_test(wrong_options_are_named),
         cmocka_unit_test(groups_fall_together),
