@@ -138,6 +138,30 @@ void recipe_objective(const struct recipe *r, struct objective_config *out)
         .delta = isnan(r->delta) ? 0 : r->delta,
         .beta = r->beta,
         .bias_correction_kl = r->use_bias_correction_kl,
+        .off_policy_mask = !isnan(r->off_policy_mask_threshold),
+        .off_policy_threshold = r->off_policy_mask_threshold,
+        .sapo_temperature_pos = r->sapo_temperature_pos,
+        .sapo_temperature_neg = r->sapo_temperature_neg,
+        .vespo_k_pos = r->vespo_k_pos,
+        .vespo_lambda_pos = r->vespo_lambda_pos,
+        .vespo_k_neg = r->vespo_k_neg,
+        .vespo_lambda_neg = r->vespo_lambda_neg,
+    };
+    if (r->method == RECIPE_RLOO) { /* the divergence is in the reward */
+        out->level = RATIO_SUM;
+        out->beta = 0;
+    }
+}
+
+void recipe_entropy(const struct recipe *r, struct entropy_config *out)
+{
+    *out = (struct entropy_config){
+        .coef = r->entropy_coef,
+        .adaptive = r->use_adaptive_entropy,
+        .min = r->entropy_coef_min,
+        .max = r->entropy_coef_max,
+        .delta = r->entropy_coef_delta,
+        .target = r->entropy_target,
     };
 }
 
@@ -146,7 +170,14 @@ void recipe_advantage(const struct recipe *r, struct advantage_config *out)
     *out = (struct advantage_config){
         .scale = (enum scale_rewards)r->scale_rewards,
         .aggregation = (enum aggregation)r->multi_objective_aggregation,
+        .leave_one_out = r->method == RECIPE_RLOO,
+        .normalize = r->normalize_advantages,
+        .clip = r->reward_clip_range.count == 2,
     };
+    if (out->clip) {
+        out->clip_low = r->reward_clip_range.items[0];
+        out->clip_high = r->reward_clip_range.items[1];
+    }
 }
 
 void recipe_sums(const struct recipe *r, bool messages, struct sums_config *out)

@@ -4,6 +4,7 @@
 #include "adapters/adapter.h"
 #include "recipes/schema.h"
 #include "rl/advantage.h"
+#include "rl/entropy.h"
 #include "rl/objective.h"
 #include "trainer/data/sums.h"
 #include "trainer/train.h"
@@ -26,6 +27,9 @@ MUST_USE enum status recipe_adapter(const struct recipe *r, struct adapter_confi
 
 /* Objective and advantages of grpo. */
 void recipe_objective(const struct recipe *r, struct objective_config *out);
+
+/* The entropy bonus. */
+void recipe_entropy(const struct recipe *r, struct entropy_config *out);
 
 /* Scaling and aggregation of the rewards, for advantage_compute. */
 void recipe_advantage(const struct recipe *r, struct advantage_config *out);

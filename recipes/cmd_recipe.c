@@ -10,7 +10,8 @@
 static const struct {
     const char *name;
     enum recipe_method method;
-} METHODS[] = {{"sft", RECIPE_SFT}, {"grpo", RECIPE_GRPO}, {"eval", RECIPE_EVAL}};
+} METHODS[] = {{"sft", RECIPE_SFT}, {"grpo", RECIPE_GRPO}, {"rloo", RECIPE_RLOO},
+             {"eval", RECIPE_EVAL}};
 
 static enum status choose_method(const struct command_args *args, size_t *row)
 {
@@ -22,7 +23,7 @@ static enum status choose_method(const struct command_args *args, size_t *row)
             (*row)++;
         }
         return *row < count ? STATUS_OK
-                            : FAIL(USAGE, "validate: --method is sft, grpo or eval, not '%.40s'",
+                            : FAIL(USAGE, "validate: --method is sft, grpo, rloo or eval, not '%.40s'",
                                    args->method);
     }
     const enum status status =

@@ -12,6 +12,10 @@ static const struct command COMMANDS[] = {
      RECIPE_GRPO, 0, stage_grpo,
      "Start it alone or under mpirun; the result is the same on any number of ranks up to shards.\n"
      "A run that was stopped goes on when the same command is given again."},
+    {"rloo", "reasoning RL with leave-one-out baselines", "RECIPE.yaml [key=value ...]", "model",
+     RECIPE_RLOO, 0, stage_rloo,
+     "As grpo, but a completion is compared with its siblings' mean and the divergence from the\n"
+     "reference is taken off its reward (Ahmadian et al. 2024)."},
     {"eval", "accuracy on held-out problems", "RECIPE.yaml [key=value ...] [--json]", "model json",
      RECIPE_EVAL, 0, stage_eval,
      "With adapter_name_or_path it measures the bare base (before) and the adapter (after)."},

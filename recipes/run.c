@@ -334,6 +334,7 @@ enum status run_evaluate(struct run *r, const char *label, bool hooks, struct ev
 
 void run_close(struct run *r)
 {
+    model_reference_close(&r->reference);
     adapter_close(r->adapter);
     param_set_close(&r->params);
     chat_template_close(r->chat);

@@ -9,6 +9,7 @@
 #include "recipes/cli.h"
 #include "trainer/data/dataset.h"
 #include "trainer/data/prompt.h"
+#include "trainer/model/reference.h"
 #include "trainer/train.h"
 
 /* A dataset as the recipe names its columns: rows come with "prompt", "solution" and "completion". */
@@ -33,6 +34,8 @@ struct run {
     struct run_data test;  /* set NULL: the recipe has no held-out rows */
     struct param_set params;
     struct adapter *adapter; /* NULL: full training */
+    struct model_reference reference; /* values NULL: none */
+    bool reference_moves;             /* then checkpoints hold it */
     int32_t stops[64];
     int64_t stop_count;
     char *recipe_text;

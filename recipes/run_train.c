@@ -19,7 +19,7 @@ static enum status write_card(const struct run *r, const char *folder)
     const char *base = r->recipe.model_name_or_path ? r->recipe.model_name_or_path : "";
     const char *slash = strrchr(base, '/');
     const char *name = slash ? slash + 1 : base; /* never a local path (formats.md 8) */
-    const char *method = r->recipe.method == RECIPE_GRPO ? "grpo" : "sft";
+    const char *method = recipe_method_name(r->recipe.method);
     const int n = snprintf(
         text, sizeof text,
         "---\nbase_model: %s\nlibrary_name: %s\npipeline_tag: text-generation\ntags:\n- %s\n- %s\n"
@@ -63,6 +63,9 @@ enum status run_export(void *run, const char *folder)
         const struct model_folder_options options = {.dtype = DTYPE_F32};
         TRY(model_save_folder(r->model, folder, &options));
         TRY(copy_tokenizer(r, folder));
+    }
+    if (r->reference_moves && strcmp(folder, r->recipe.output_dir) != 0) {
+        TRY(model_reference_save(&r->reference, folder));
     }
     return write_card(r, folder);
 }

@@ -55,8 +55,24 @@ bool recipe_knows_key(const char *word)
 
 bool schema_applies(const struct recipe_field *f, enum recipe_method method)
 {
-    return f->methods == 0 || (f->methods & (unsigned)method) ||
+    const unsigned family = method == RECIPE_RLOO ? RECIPE_RLOO | RECIPE_GRPO : (unsigned)method;
+    return f->methods == 0 || (f->methods & family) ||
            (method & (RECIPE_EVAL | RECIPE_GENERATE));
+}
+
+const char *recipe_method_name(unsigned methods)
+{
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } NAMES[] = {{RECIPE_SFT, "sft"},   {RECIPE_GRPO, "grpo"},         {RECIPE_RLOO, "rloo"},
+                 {RECIPE_EVAL, "eval"}, {RECIPE_GENERATE, "generate"}};
+    for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
+        if (methods & NAMES[i].bit) {
+            return NAMES[i].name;
+        }
+    }
+    return "no method";
 }
 
 const char *schema_default(const struct recipe_field *f, enum recipe_method method)
@@ -75,8 +91,9 @@ enum recipe_method recipe_guess_method(const struct recipe *r)
     enum recipe_method trains = RECIPE_SFT;
     bool evaluates = false;
     for (size_t i = 0; i < schema_count(); i++) {
-        if (r->given[i] && schema_field(i)->methods == RECIPE_GRPO) {
-            trains = RECIPE_GRPO;
+        const unsigned only = r->given[i] ? schema_field(i)->methods : 0;
+        if (only == RECIPE_RLOO || (only == RECIPE_GRPO && trains == RECIPE_SFT)) {
+            trains = (enum recipe_method)only;
         }
         evaluates |= r->given[i] && strcmp(schema_field(i)->group, "evaluation") == 0;
     }
@@ -180,10 +197,7 @@ static enum status set_field(struct source *s, const struct recipe_field *f, con
     yaml_place(s->tree, key_node, place, sizeof place);
     if (!schema_applies(f, s->recipe->method)) {
         return FAIL(RECIPE, "%s: key '%s' belongs to %s, not to %s", place, key,
-                    f->methods & RECIPE_SFT    ? "sft"
-                    : f->methods & RECIPE_GRPO ? "grpo"
-                                               : "generate",
-                    s->recipe->method == RECIPE_SFT ? "sft" : "grpo");
+                    recipe_method_name(f->methods), recipe_method_name(s->recipe->method));
     }
     if (s->seen[i]) {
         return FAIL(RECIPE, "%s: '%s' is set twice (%s); leave one out", place, key, f->key);

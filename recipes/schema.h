@@ -24,7 +24,8 @@ enum recipe_method {
     RECIPE_GRPO = 2,
     RECIPE_EVAL = 4,
     RECIPE_GENERATE = 8,
-    RECIPE_ANY = 15
+    RECIPE_RLOO = 16, /* takes grpo's keys too */
+    RECIPE_ANY = 31
 };
 
 /* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
@@ -183,6 +184,25 @@ struct recipe {
     int multi_objective_aggregation; /* enum aggregation */
     bool mask_truncated_completions;
     bool use_bias_correction_kl;
+    double off_policy_mask_threshold; /* NAN: off */
+    double top_entropy_quantile;
+    double entropy_coef;
+    bool use_adaptive_entropy;
+    double entropy_coef_min;
+    double entropy_coef_max;
+    double entropy_coef_delta;
+    double entropy_target;
+    double sapo_temperature_pos;
+    double sapo_temperature_neg;
+    double vespo_k_pos;
+    double vespo_lambda_pos;
+    double vespo_k_neg;
+    double vespo_lambda_neg;
+    bool sync_ref_model;
+    double ref_model_mixup_alpha;
+    int64_t ref_model_sync_steps;
+    bool normalize_advantages;           /* rloo */
+    struct float_list reward_clip_range; /* rloo: none, or two */
 
     /* sampling */
     double temperature;
@@ -261,6 +281,12 @@ bool recipe_given(const struct recipe *r, const char *key);
 /* What an opened recipe is for, judged by the keys it sets: eval when it sets up an evaluation and
  * names no output_dir, else grpo when one of its keys is grpo's alone, else sft. */
 enum recipe_method recipe_guess_method(const struct recipe *r);
+
+/* Name of the first method among these bits, "grpo". */
+const char *recipe_method_name(unsigned methods);
+
+/* True for the methods that sample and judge completions: grpo and rloo. */
+bool recipe_rolls_out(const struct recipe *r);
 
 /* The recipe as YAML with every key of its method; reading it gives the same recipe. The caller
  * frees *text. */

@@ -128,6 +128,7 @@ enum status recipe_hash(const struct recipe *r, char out[65])
 static bool listed(const struct recipe_field *f, unsigned methods)
 {
     return f->methods == 0 || (f->methods & methods) ||
+           (methods & RECIPE_RLOO && f->methods & RECIPE_GRPO) ||
            (methods & (RECIPE_EVAL | RECIPE_GENERATE) && !(methods & RECIPE_SFT) &&
             f->methods != RECIPE_SFT);
 }

@@ -77,6 +77,7 @@ extern const struct recipe_rows SCHEMA_OPTIM;
 extern const struct recipe_rows SCHEMA_RUN;
 extern const struct recipe_rows SCHEMA_SFT;
 extern const struct recipe_rows SCHEMA_RL;
+extern const struct recipe_rows SCHEMA_OBJECTIVE;
 extern const struct recipe_rows SCHEMA_REWARDS;
 extern const struct recipe_rows SCHEMA_EVAL;
 
@@ -143,6 +144,13 @@ void schema_describe(const struct recipe_field *f, char *out, size_t size);
 
 /* Appends the value as YAML to a stream. */
 void schema_print(FILE *out, const struct recipe *r, const struct recipe_field *f);
+
+/* The loss is one of the method's. Fails with RECIPE naming those. */
+MUST_USE enum status schema_check_loss(const struct recipe *r);
+
+/* Options of the objective that exclude each other or have no effect together (schema_objective.c).
+ * Fails with RECIPE naming both keys and the rule. */
+MUST_USE enum status schema_check_objective(const struct recipe *r);
 
 /* Appends a note; the text is copied. */
 MUST_USE enum status schema_note(struct recipe *r, const char *fmt, ...)

@@ -31,10 +31,6 @@ const struct recipe_refused RECIPE_REFUSED[] = {
     {"compute", "float16", "use bfloat16: it needs no loss scaling"},
     {"truncation_mode", "keep_end", "use keep_start"},
     {"loss_type", "dft", "use nll"},
-    {"loss_type", "cispo", "use dapo"},
-    {"loss_type", "sapo", "use dapo"},
-    {"loss_type", "vespo", "use dapo"},
-    {"loss_type", "luspo", "use dr_grpo"},
 };
 
 const size_t RECIPE_REFUSED_COUNT = sizeof RECIPE_REFUSED / sizeof *RECIPE_REFUSED;

@@ -90,18 +90,6 @@ static enum status resolve_round(struct recipe *r)
     return batch % r->num_generations == 0 ? STATUS_OK : fail_round(r, batch);
 }
 
-static enum status check_loss(const struct recipe *r)
-{
-    const bool sft = r->loss_type == SFT_LOSS_NLL;
-    if (r->method == RECIPE_SFT && !sft) {
-        return FAIL(RECIPE, "recipe: loss_type in sft is nll");
-    }
-    if (r->method == RECIPE_GRPO && sft) {
-        return FAIL(RECIPE, "recipe: loss_type in grpo is dapo, grpo, bnpo or dr_grpo");
-    }
-    return STATUS_OK;
-}
-
 static enum status resolve_grpo(struct recipe *r)
 {
     TRY(resolve_round(r));
@@ -120,7 +108,7 @@ static enum status resolve_grpo(struct recipe *r)
         return FAIL(RECIPE, "recipe: temperature is above 0 in grpo: greedy completions of a "
                             "prompt are all alike");
     }
-    return STATUS_OK;
+    return schema_check_objective(r);
 }
 
 static enum status resolve_data(struct recipe *r)
@@ -173,7 +161,7 @@ static enum status check_run(struct recipe *r)
     if (!power_of_two(r->shards) || !power_of_two(r->k_slices)) {
         return FAIL(RECIPE, "recipe: shards and k_slices are powers of two (1, 2, 4, 8 ...)");
     }
-    const bool trains = r->method == RECIPE_SFT || r->method == RECIPE_GRPO;
+    const bool trains = r->method == RECIPE_SFT || recipe_rolls_out(r);
     if (trains && !r->output_dir) {
         return FAIL(RECIPE, "recipe: output_dir is missing");
     }
@@ -189,7 +177,7 @@ static enum status check_optim(struct recipe *r)
     struct optim_config optim;
     TRY(recipe_optim(r, &optim));
     const bool adapter = r->use_peft || r->adapter_name_or_path;
-    const bool trains = r->method == RECIPE_SFT || r->method == RECIPE_GRPO;
+    const bool trains = r->method == RECIPE_SFT || recipe_rolls_out(r);
     const char *schedule = schedule_name(optim.schedule.kind);
     if (trains && adapter && optim.kind == OPTIM_MUON) {
         return FAIL(RECIPE, "recipe: optim: muon trains whole matrices; with use_peft: true use "
@@ -209,7 +197,7 @@ static enum status check_optim(struct recipe *r)
         return FAIL(RECIPE, "recipe: lr_scheduler_type: %s follows evaluations; set eval_strategy: "
                             "steps", schedule);
     }
-    if (trains && schedule_is_adaptive(&optim.schedule) && r->method == RECIPE_GRPO) {
+    if (trains && schedule_is_adaptive(&optim.schedule) && recipe_rolls_out(r)) {
         return FAIL(RECIPE, "recipe: lr_scheduler_type: %s follows eval_loss, which grpo does not "
                             "have; use cosine or constant", schedule);
     }
@@ -253,9 +241,9 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     }
     TRY(check_model(r));
     TRY(check_run(r));
-    TRY(check_loss(r));
+    TRY(schema_check_loss(r));
     TRY(check_optim(r));
     TRY(resolve_data(r));
     fill_unset(r);
-    return r->method == RECIPE_GRPO ? resolve_grpo(r) : STATUS_OK;
+    return recipe_rolls_out(r) ? resolve_grpo(r) : STATUS_OK;
 }

@@ -6,7 +6,10 @@
 static const struct recipe_choice LOSSES[] = {
     {"nll", SFT_LOSS_NLL, RECIPE_SFT}, {"chunked_nll", SFT_LOSS_NLL, RECIPE_SFT},
     {"dapo", LOSS_DAPO, RECIPE_GRPO}, {"grpo", LOSS_GRPO, RECIPE_GRPO},
-    {"bnpo", LOSS_BNPO, RECIPE_GRPO}, {"dr_grpo", LOSS_DR_GRPO, RECIPE_GRPO}, {NULL, 0, 0}};
+    {"bnpo", LOSS_BNPO, RECIPE_GRPO}, {"dr_grpo", LOSS_DR_GRPO, RECIPE_GRPO},
+    {"cispo", LOSS_CISPO, RECIPE_GRPO}, {"sapo", LOSS_SAPO, RECIPE_GRPO},
+    {"vespo", LOSS_VESPO, RECIPE_GRPO}, {"luspo", LOSS_LUSPO, RECIPE_GRPO},
+    {"rloo", LOSS_RLOO, RECIPE_RLOO}, {NULL, 0, 0}};
 static const struct recipe_choice LEVELS[] = {
     {"token", RATIO_TOKEN, 0}, {"sequence", RATIO_SEQUENCE, 0}, {NULL, 0, 0}};
 static const struct recipe_choice SCALES[] = {

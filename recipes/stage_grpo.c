@@ -70,10 +70,18 @@ static enum status train(struct run *r, struct grpo_config *config, struct train
         .where = dataset_name(r->train.set),
     };
     struct grpo *g;
+    /* An adapter's reference is the bare base, or the adapter that training starts from. */
+    if (c->beta > 0 && (!r->adapter || c->adapter_name_or_path)) {
+        TRY(comm_agree(&r->comm, model_reference_open(&r->reference, r->model, &r->params)));
+        r->reference.adapter = r->adapter != NULL;
+        config->reference = &r->reference;
+        r->reference_moves = c->sync_ref_model;
+    }
     TRY(grpo_open(&g, config, &env));
     const int64_t per_epoch = grpo_plan_steps_per_epoch(&config->plan);
     struct train_config loop;
     TRY(recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop));
+    config->plan.eval_steps = r->test.set ? loop.eval_steps : 0;
     if (loop.eval_steps > 0 && r->test.set) {
         config->evaluate = evaluate_step;
         config->evaluate_ctx = r;
@@ -126,6 +134,11 @@ static enum status train_with_parts(struct run *r, struct parts *p, struct train
         .output_dir = c->output_dir,
     };
     recipe_objective(c, &config.objective);
+    recipe_entropy(c, &config.entropy);
+    config.top_entropy_quantile = c->top_entropy_quantile;
+    config.reward_beta = c->method == RECIPE_RLOO ? c->beta : 0;
+    config.ref_sync_steps = c->sync_ref_model ? c->ref_model_sync_steps : 0;
+    config.ref_mixup_alpha = c->ref_model_mixup_alpha;
     recipe_advantage(c, &config.rollout.advantage);
     return train(r, &config, result);
 }
@@ -181,7 +194,8 @@ static json_t *pair(const json_t *before, const json_t *after, const char *key)
 static enum status write_report(const struct run *r, const struct train_result *result,
                                 const json_t *before, const json_t *after)
 {
-    json_t *summary = json_pack("{s:s, s:I, s:f, s:I}", "method", "grpo", "steps",
+    json_t *summary = json_pack("{s:s, s:I, s:f, s:I}", "method",
+                                recipe_method_name(r->recipe.method), "steps",
                                 (json_int_t)result->steps, "seconds", result->seconds,
                                 "skipped steps", (json_int_t)result->skipped);
     if (summary && after) {
@@ -199,7 +213,8 @@ static enum status summarize(const struct run *r, const struct train_result *res
                              json_t *before, json_t *after)
 {
     TRY(write_report(r, result, before, after));
-    json_t *line = json_pack("{s:s, s:I, s:f, s:I, s:s, s:O?, s:O?}", "method", "grpo", "steps",
+    json_t *line = json_pack("{s:s, s:I, s:f, s:I, s:s, s:O?, s:O?}", "method",
+                             recipe_method_name(r->recipe.method), "steps",
                              (json_int_t)result->steps, "seconds", result->seconds,
                              "skipped_steps", (json_int_t)result->skipped, "output_dir",
                              r->recipe.output_dir, "before", before, "after", after);
@@ -263,12 +278,22 @@ static enum status run_grpo(struct run *r)
     return status;
 }
 
-enum status stage_grpo(const struct command_args *args)
+static enum status stage(const struct command_args *args, enum recipe_method method)
 {
     struct run r;
-    enum status status = run_open(&r, args, RECIPE_GRPO);
+    enum status status = run_open(&r, args, method);
     if (status == STATUS_OK) {
         status = run_grpo(&r);
     }
     return stage_end(&r, status);
+}
+
+enum status stage_grpo(const struct command_args *args)
+{
+    return stage(args, RECIPE_GRPO);
+}
+
+enum status stage_rloo(const struct command_args *args)
+{
+    return stage(args, RECIPE_RLOO);
 }

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "trainer/format/file.h"
 #include "trainer/model/load_internal.h"
 
 enum status model_reference_open(struct model_reference *r, struct model *m,
@@ -68,16 +69,29 @@ static void move_model(struct model_reference *r, const float *from, float *to)
     }
 }
 
+/* Hooks find their numbers through the set, so pointing it elsewhere is enough. */
+static void move_adapter(struct model_reference *r)
+{
+    struct param_set *params = (struct param_set *)(uintptr_t)r->params;
+    float *policy = params->value;
+    params->value = r->values;
+    r->values = policy;
+}
+
 void model_reference_enter(struct model_reference *r)
 {
-    if (r) {
+    if (r && r->adapter) {
+        move_adapter(r);
+    } else if (r) {
         move_model(r, r->params->value, r->values);
     }
 }
 
 void model_reference_leave(struct model_reference *r)
 {
-    if (r) {
+    if (r && r->adapter) {
+        move_adapter(r);
+    } else if (r) {
         move_model(r, r->values, r->params->value);
     }
 }
@@ -87,6 +101,34 @@ void model_reference_mix(struct model_reference *r, double alpha)
     for (int64_t i = 0; i < r->params->total; i++) {
         r->values[i] = (float)(1.0 - alpha) * r->values[i] + (float)alpha * r->params->value[i];
     }
+}
+
+static void path_of(const char *folder, char *path, size_t size)
+{
+    (void)snprintf(path, size, "%s/reference.bin", folder);
+}
+
+enum status model_reference_save(const struct model_reference *r, const char *folder)
+{
+    char path[4096];
+    path_of(folder, path, sizeof path);
+    return file_write_atomic(path, r->values, (size_t)r->params->total * sizeof(float));
+}
+
+enum status model_reference_load(struct model_reference *r, const char *folder)
+{
+    char path[4096];
+    struct file_map m;
+    const size_t bytes = (size_t)r->params->total * sizeof(float);
+    path_of(folder, path, sizeof path);
+    TRY(file_map_open(&m, path));
+    const bool fits = m.size == bytes;
+    if (fits) {
+        memcpy(r->values, m.data, bytes);
+    }
+    file_map_close(&m);
+    return fits ? STATUS_OK : FAIL(INPUT, "%s: not %zu bytes, the reference of this model", path,
+                                   bytes);
 }
 
 void model_reference_close(struct model_reference *r)

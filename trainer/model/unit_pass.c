@@ -45,7 +45,7 @@ static enum status reference_forward(struct unit_pass *p, const struct batch *b,
                                      const struct head_result *head)
 {
     struct pass pass = make_pass(p, b);
-    pass.hooks = false;
+    pass.hooks = p->full && p->full->adapter;
     pass.grad = false;
     float *hidden;
     const size_t mark = arena_mark(&p->step);

@@ -1,0 +1,141 @@
+/*
+ * Which options of the objective fit together (spec training.md 1.2, 1.5). A pair that would be
+ * silently without effect is refused: both keys and the rule are named.
+ */
+#include "recipes/schema_internal.h"
+#include "rl/advantage.h"
+#include "rl/objective.h"
+
+bool recipe_rolls_out(const struct recipe *r)
+{
+    return r->method == RECIPE_GRPO || r->method == RECIPE_RLOO;
+}
+
+enum status schema_check_loss(const struct recipe *r)
+{
+    const bool sft = r->loss_type >= SFT_LOSS_NLL;
+    if (r->method == RECIPE_SFT && !sft) {
+        return FAIL(RECIPE, "recipe: loss_type in sft is nll");
+    }
+    if (r->method == RECIPE_GRPO && (sft || r->loss_type == LOSS_RLOO)) {
+        return FAIL(RECIPE, "recipe: loss_type in grpo is dapo, grpo, bnpo, dr_grpo, cispo, sapo, "
+                            "vespo or luspo");
+    }
+    if (r->method == RECIPE_RLOO && r->loss_type != LOSS_RLOO) {
+        return FAIL(RECIPE, "recipe: loss_type in rloo is rloo; the others are graft grpo's");
+    }
+    return STATUS_OK;
+}
+
+/* A key that something else leaves without effect: refused unless it has its default (a resolved recipe
+ * holds every key). */
+struct rule {
+    const char *key;
+    bool changed;
+    bool read;
+    const char *why;
+};
+
+static enum status check_rules(const struct rule *rules, size_t count, const char *other)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (rules[i].changed && !rules[i].read) {
+            return FAIL(RECIPE, "recipe: %s and %s: %s; leave it out", rules[i].key, other,
+                        rules[i].why);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Options of one loss type that another one doesn't read. */
+static enum status check_unread(const struct recipe *r)
+{
+    const struct loss_kind *kind = objective_kind((enum loss_type)r->loss_type);
+    const bool sapo = r->loss_type == LOSS_SAPO;
+    const bool vespo = r->loss_type == LOSS_VESPO;
+    char other[64];
+    const struct rule rules[] = {
+        {"delta", !isnan(r->delta), kind->clips, "it has no clipped term for it"},
+        {"sapo_temperature_pos", r->sapo_temperature_pos != 1, sapo, "sapo reads it"},
+        {"sapo_temperature_neg", r->sapo_temperature_neg != 1.05, sapo, "sapo reads it"},
+        {"vespo_k_pos", r->vespo_k_pos != 2, vespo, "vespo reads it"},
+        {"vespo_lambda_pos", r->vespo_lambda_pos != 3, vespo, "vespo reads it"},
+        {"vespo_k_neg", r->vespo_k_neg != 3, vespo, "vespo reads it"},
+        {"vespo_lambda_neg", r->vespo_lambda_neg != 2, vespo, "vespo reads it"},
+    };
+    (void)snprintf(other, sizeof other, "loss_type: %s", kind->name);
+    return check_rules(rules, sizeof rules / sizeof *rules, other);
+}
+
+static enum status check_entropy(const struct recipe *r)
+{
+    const bool adaptive = r->use_adaptive_entropy;
+    const char *why = "only the adaptive bonus reads it";
+    const struct rule rules[] = {
+        {"entropy_coef_min", r->entropy_coef_min != 0, adaptive, why},
+        {"entropy_coef_max", r->entropy_coef_max != 1, adaptive, why},
+        {"entropy_coef_delta", r->entropy_coef_delta != 0.005, adaptive, why},
+        {"entropy_target", r->entropy_target != 0.2, adaptive, why},
+    };
+    if (r->entropy_coef_min > r->entropy_coef_max) {
+        return FAIL(RECIPE, "recipe: entropy_coef_min %g is over entropy_coef_max %g",
+                    r->entropy_coef_min, r->entropy_coef_max);
+    }
+    return check_rules(rules, sizeof rules / sizeof *rules, "use_adaptive_entropy: false");
+}
+
+static enum status check_reference(const struct recipe *r)
+{
+    if (!r->sync_ref_model) {
+        return STATUS_OK;
+    }
+    if (r->use_peft || r->adapter_name_or_path) {
+        return FAIL(RECIPE, "recipe: sync_ref_model and use_peft exclude each other: an adapter's "
+                            "reference is the base, which never moves");
+    }
+    if (r->beta == 0) {
+        return FAIL(RECIPE, "recipe: sync_ref_model and beta: 0 exclude each other: without the KL "
+                            "term there is no reference; set beta above 0");
+    }
+    return STATUS_OK;
+}
+
+/* Keys of grpo's losses that RLOO's one loss doesn't have (TRL's RLOOConfig has no such key). */
+static enum status check_rloo(const struct recipe *r)
+{
+    const char *why = "it belongs to grpo's losses";
+    const struct rule rules[] = {
+        {"importance_sampling_level", r->importance_sampling_level != RATIO_TOKEN, false, why},
+        {"delta", !isnan(r->delta), false, why},
+        {"scale_rewards", r->scale_rewards != SCALE_GROUP, false, why},
+        {"multi_objective_aggregation", r->multi_objective_aggregation != SUM_THEN_NORMALIZE, false,
+         why},
+        {"use_bias_correction_kl", !r->use_bias_correction_kl, false, why},
+        {"entropy_coef", r->entropy_coef != 0, false, why},
+        {"use_adaptive_entropy", r->use_adaptive_entropy, false, why},
+        {"top_entropy_quantile", r->top_entropy_quantile != 1, false, why},
+        {"off_policy_mask_threshold", !isnan(r->off_policy_mask_threshold), false, why},
+    };
+    TRY(check_rules(rules, sizeof rules / sizeof *rules, "rloo"));
+    const struct float_list *range = &r->reward_clip_range;
+    if (range->count != 0 && (range->count != 2 || range->items[0] > range->items[1])) {
+        return FAIL(RECIPE, "recipe: reward_clip_range is [low, high]");
+    }
+    return STATUS_OK;
+}
+
+enum status schema_check_objective(const struct recipe *r)
+{
+    const enum loss_type type = (enum loss_type)r->loss_type;
+    TRY(check_reference(r));
+    if (r->method == RECIPE_RLOO) {
+        return check_rloo(r);
+    }
+    TRY(check_unread(r));
+    if (objective_kind(type)->row_weight && r->importance_sampling_level != RATIO_TOKEN) {
+        return FAIL(RECIPE, "recipe: importance_sampling_level: sequence and loss_type: %s exclude "
+                            "each other: this loss weighs whole sequences by itself",
+                    objective_kind(type)->name);
+    }
+    return check_entropy(r);
+}
