@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "eval/grade/grade.h"
+#include "eval/tasks/procedural.h"
 #include "kernels/base/clock.h"
 #include "kernels/base/rng.h"
 #include "trainer/report/report.h"
@@ -80,7 +81,10 @@ static enum status judge(const struct eval_config *c, const struct eval_env *env
 {
     struct text said = {0};
     TRY(completion_text(env->format.tokenizer, done->ids, done->count, &said));
-    const double score = grade_completion(said.data, s->rows[done->prompt]);
+    double score;
+    if (!procedural_judge(said.data, s->rows[done->prompt], &score)) {
+        score = grade_completion(said.data, s->rows[done->prompt]);
+    }
     s->verdicts[s->verdict_count++] = (struct verdict){
         .problem = s->problem[done->prompt],
         .score = score,

@@ -178,7 +178,7 @@ json_t *run_row(void *data, int64_t i)
 {
     const struct run_data *d = data;
     const struct recipe *c = d->recipe;
-    json_t *row = dataset_row(d->set, i);
+    json_t *row = d->source ? procedural_source_row(d->source, i) : dataset_row(d->set, i);
     json_t *prompt = json_object_get(row, c->dataset_prompt_column);
     json_t *solution = json_object_get(row, c->dataset_solution_column);
     const bool sft = c->method == RECIPE_SFT;
@@ -221,6 +221,16 @@ static enum status open_sums(struct run *r)
     return status;
 }
 
+static enum status open_procedural(struct run *r)
+{
+    TRY(procedural_source_open(&r->procedural, &r->recipe));
+    TRY(procedural_source_rows(&r->procedural, &r->train.set, &r->test.set));
+    r->train.source = r->procedural.adaptive ? &r->procedural : NULL;
+    r->train.conversation = r->chat != NULL;
+    r->test.conversation = r->chat != NULL;
+    return STATUS_OK;
+}
+
 static enum status open_files(struct run *r)
 {
     const struct recipe *c = &r->recipe;
@@ -247,10 +257,13 @@ enum status run_open_data(struct run *r)
     r->train.recipe = &r->recipe;
     r->test.recipe = &r->recipe;
     if (!r->recipe.dataset_name) {
-        return FAIL(RECIPE, "dataset_name is missing: a JSONL file, a folder, or sums");
+        return FAIL(RECIPE, "dataset_name is missing: a JSONL file, a folder, sums or "
+                            "procedural");
     }
-    return comm_agree(&r->comm, strcmp(r->recipe.dataset_name, "sums") == 0 ? open_sums(r)
-                                                                            : open_files(r));
+    const char *name = r->recipe.dataset_name;
+    return comm_agree(&r->comm, strcmp(name, "sums") == 0         ? open_sums(r)
+                                : strcmp(name, "procedural") == 0 ? open_procedural(r)
+                                                                  : open_files(r));
 }
 
 static enum status attach_adapter(struct run *r, const struct optim_config *optim)

@@ -7,6 +7,7 @@
 #include "adapters/adapter.h"
 #include "eval/run.h"
 #include "recipes/cli.h"
+#include "recipes/procedural.h"
 #include "trainer/data/dataset.h"
 #include "trainer/data/prompt.h"
 #include "trainer/model/reference.h"
@@ -14,6 +15,7 @@
 
 /* A dataset as the recipe names its columns: rows come with "prompt", "solution" and "completion". */
 struct run_data {
+    const struct procedural_source *source; /* makes the rows of a curriculum; NULL: set has them */
     struct dataset *set;
     const struct recipe *recipe;
     bool conversation; /* text prompts become a user's message (Open-R1), for models with a template */
@@ -30,6 +32,7 @@ struct run {
     char tokenizer_folder[4096]; /* where its files lie, "" when it came from a GGUF */
     struct chat_template *chat;
     struct prompt_format format;
+    struct procedural_source procedural; /* dataset_name: procedural */
     struct run_data train;
     struct run_data test;  /* set NULL: the recipe has no held-out rows */
     struct param_set params;

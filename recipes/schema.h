@@ -105,6 +105,13 @@ struct recipe {
     int64_t data_count;
     int64_t data_holdout;
     int64_t data_split_seed;
+    struct string_list procedural_tasks;
+    json_t *procedural_config;
+    bool curriculum;
+    int64_t curriculum_level;
+    int64_t curriculum_window;
+    double curriculum_raise;
+    double curriculum_lower;
 
     /* optimizer */
     double learning_rate;

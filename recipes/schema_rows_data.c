@@ -4,7 +4,7 @@
 static const struct recipe_field ROWS[] = {
     /* data */
     {"dataset_name", "dataset", FIELD_STRING, 0, AT(dataset_name), "null", NULL, 0, 0, NULL, 0,
-     "data", "JSONL or JSON file, folder, or the procedural set 'sums'"},
+     "data", "JSONL or JSON file, folder, or the made sets 'sums' and 'procedural'"},
     {"dataset_config", "dataset_config_name", FIELD_STRING, 0, AT(dataset_config), "null", NULL, 0,
      0, NULL, 0, "data", "subfolder of the dataset"},
     {"dataset_train_split", "dataset_split", FIELD_STRING, 0, AT(dataset_train_split), "train",
@@ -42,11 +42,25 @@ static const struct recipe_field ROWS[] = {
     {"data_completion", NULL, FIELD_STRING, 0, AT(data_completion), "{answer}", NULL, 0, 0, NULL,
      RECIPE_SFT, "data", "sums: the answer's text; {answer} is the sum"},
     {"data_count", NULL, FIELD_INT, 0, AT(data_count), "0", NULL, 0, MANY, NULL, 0, "data",
-     "sums: problems, the held out included; 0: every one"},
+     "sums, procedural: problems, the held out included; 0: every one (procedural: 1000 more)"},
     {"data_holdout", NULL, FIELD_INT, 0, AT(data_holdout), "200", NULL, 0, MANY, NULL, 0, "data",
-     "sums: problems kept for the test split, never trained on"},
+     "sums, procedural: problems kept for the test split, never trained on"},
     {"data_split_seed", NULL, FIELD_INT, 0, AT(data_split_seed), "0", NULL, 0, 4294967295.0, NULL,
-     0, "data", "sums: which problems are held out"},
+     0, "data", "sums: which problems are held out; procedural: seed of the questions"},
+    {"procedural_tasks", "task", FIELD_STRINGS, 0, AT(procedural_tasks), "null", NULL, 0, 0, NULL,
+     0, "data", "procedural: reasoning-gym's tasks by name, taken in turn; null: all 18"},
+    {"procedural_config", NULL, FIELD_DICT, 0, AT(procedural_config), "null", NULL, 0, 0, NULL, 0,
+     "data", "procedural: difficulty, {min_terms: 2}; of several tasks {gcd: {max_value: 50}}"},
+    {"curriculum", NULL, FIELD_BOOL, 0, AT(curriculum), "false", NULL, 0, 0, NULL, 0, "data",
+     "procedural: levels of difficulty follow the success rate"},
+    {"curriculum_level", NULL, FIELD_INT, 0, AT(curriculum_level), "0", NULL, 0, 1000, NULL, 0,
+     "data", "procedural: level to start at"},
+    {"curriculum_window", NULL, FIELD_INT, 0, AT(curriculum_window), "64", NULL, 1, MANY, NULL, 0,
+     "data", "procedural: answers of a task between two looks at its success rate"},
+    {"curriculum_raise", NULL, FIELD_FLOAT, 0, AT(curriculum_raise), "0.8", NULL, -1, 1, NULL, 0,
+     "data", "procedural: success rate from which a level rises"},
+    {"curriculum_lower", NULL, FIELD_FLOAT, 0, AT(curriculum_lower), "0.2", NULL, -1, 1, NULL, 0,
+     "data", "procedural: success rate down to which a level falls"},
 };
 
 const struct recipe_rows SCHEMA_DATA = {ROWS, sizeof ROWS / sizeof *ROWS};

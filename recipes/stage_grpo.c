@@ -140,6 +140,9 @@ static enum status train_with_parts(struct run *r, struct parts *p, struct train
     config.ref_sync_steps = c->sync_ref_model ? c->ref_model_sync_steps : 0;
     config.ref_mixup_alpha = c->ref_model_mixup_alpha;
     recipe_advantage(c, &config.rollout.advantage);
+    if (r->train.source) {
+        config.follower = procedural_source_follower(&r->procedural, &p->rewards);
+    }
     return train(r, &config, result);
 }
 

@@ -123,6 +123,10 @@ static enum status roll_out(struct grpo *g, int64_t round)
     g->live_count++;
     TRY(score(g, g->live_count - 1));
     TRY(grpo_live_finish(g, live));
+    const struct grpo_follower *follower = &g->config->follower;
+    if (follower->observe) {
+        TRY(follower->observe(follower->ctx, &live->data, follower->score));
+    }
     for (int64_t i = 0; i < round_rows(g); i++) {
         g->num_tokens += (double)(live->data.row[i].count
                                   + live->data.group[live->data.row[i].group].prompt_count);

@@ -13,6 +13,17 @@
 #include "trainer/model/reference.h"
 #include "trainer/train.h"
 
+/* Something that follows the rounds and travels in checkpoints: a curriculum. Every rank calls it
+ * with the same rounds in the same order. */
+struct grpo_follower {
+    void *ctx;
+    int score; /* reward to look at, -1: the weighted sum */
+    enum status (*observe)(void *ctx, const struct round *r, int score); /* NULL: no follower */
+    json_t *(*save)(void *ctx);                                          /* new reference */
+    enum status (*load)(void *ctx, const json_t *state);
+    void (*note)(void *ctx, json_t *line); /* fields of the log line */
+};
+
 struct grpo_config {
     struct grpo_plan plan;
     struct rollout_config rollout;
@@ -28,6 +39,7 @@ struct grpo_config {
     bool gradient_checkpointing;
     bool log_completions;        /* write completions.jsonl */
     const char *output_dir;
+    struct grpo_follower follower;
     /* Optional evaluation hooks of the stage. */
     enum status (*evaluate)(void *ctx, int64_t step, json_t *line);
     void *evaluate_ctx;

@@ -351,6 +351,9 @@ enum status grpo_log(void *ctx, const double *totals, json_t *line)
     (void)totals;
     TRY(log_rounds(g, line));
     TRY(log_slices(g, line));
+    if (g->config->follower.observe) {
+        g->config->follower.note(g->config->follower.ctx, line);
+    }
     put(line, "num_tokens", g->num_tokens);
     log_rollout(g, line);
     return STATUS_OK;

@@ -24,6 +24,10 @@ enum status grpo_save_state(void *ctx, json_t *state)
                                   isfinite(g->entropy.last) ? json_real(g->entropy.last)
                                                             : json_null());
     }
+    const struct grpo_follower *follower = &g->config->follower;
+    if (follower->observe) {
+        (void)json_object_set_new(state, "follower", follower->save(follower->ctx));
+    }
     (void)json_object_set_new(state, "rounds", rounds);
     for (int64_t i = 0; i < g->live_count; i++) {
         if (in_mid_round(g, &g->live[i])) {
@@ -53,6 +57,9 @@ enum status grpo_load_state(void *ctx, const json_t *state)
         (void)snprintf(folder, sizeof folder, "%s/checkpoint-%lld", g->config->output_dir,
                        (long long)json_integer_value(json_object_get(state, "step")));
         TRY(model_reference_load(g->config->reference, folder));
+    }
+    if (g->config->follower.observe) {
+        TRY(g->config->follower.load(g->config->follower.ctx, json_object_get(state, "follower")));
     }
     for (size_t i = 0; i < json_array_size(rounds); i++) {
         const json_t *saved = json_array_get(rounds, i);

@@ -339,3 +339,35 @@ char *procedural_extract(const char *completion)
     }
     return text;
 }
+
+const struct procedural_task *procedural_entry(const json_t *row, json_t **entry)
+{
+    json_t *metadata = json_object_get(row, "metadata");
+    json_t *parsed = json_is_string(metadata) /* as data sets keep it */
+                         ? json_loads(json_string_value(metadata), 0, NULL)
+                         : json_incref(metadata);
+    *entry = json_pack("{s:O*, s:o*}", "answer", json_object_get(row, "answer"), "metadata", parsed);
+    const json_t *name = json_object_get(row, "task");
+    if (!json_is_string(name)) {
+        name = json_object_get(json_object_get(*entry, "metadata"), "source_dataset");
+    }
+    return json_is_string(name) ? procedural_find(json_string_value(name)) : NULL;
+}
+
+bool procedural_judge(const char *completion, const json_t *row, double *score)
+{
+    json_t *entry;
+    const struct procedural_task *t = procedural_entry(row, &entry);
+    const bool known = t && json_is_object(json_object_get(entry, "metadata"));
+    if (known) {
+        char *answer = procedural_extract(completion);
+        if (!answer) {
+            const size_t n = text_strip(&completion);
+            answer = strndup(completion, n);
+        }
+        *score = procedural_score(t, answer, entry);
+        free(answer);
+    }
+    json_decref(entry);
+    return known;
+}

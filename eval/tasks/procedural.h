@@ -26,6 +26,15 @@ const char *procedural_name(const struct procedural_task *t);
  * credits and quirks as there: most scores fall with every character around the answer. */
 double procedural_score(const struct procedural_task *t, const char *answer, const json_t *entry);
 
+/* *score of a completion for the row of a task ("task", or metadata's source_dataset; metadata an
+ * object or JSON text): the answer in <answer> tags, else the whole completion, stripped. False when
+ * the row is not one of a task. */
+bool procedural_judge(const char *completion, const json_t *row, double *score);
+
+/* The task a row names, NULL: none. *entry is a new reference to the row as procedural_score takes
+ * it. */
+const struct procedural_task *procedural_entry(const json_t *row, json_t **entry);
+
 /* ---- questions ---- */
 
 enum { PROCEDURAL_MOST_KEYS = 12, PROCEDURAL_MOST_WEIGHTS = 4 };

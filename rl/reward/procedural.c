@@ -47,33 +47,19 @@ static char *answer_of(const char *way, const char *completion)
     return strndup(completion, n);
 }
 
-/* The row as the judge reads it: metadata may be JSON text, as data sets keep it. New reference. */
-static json_t *entry_of(const json_t *row)
-{
-    json_t *metadata = json_object_get(row, "metadata");
-    json_t *parsed = json_is_string(metadata)
-                         ? json_loads(json_string_value(metadata), 0, NULL)
-                         : json_incref(metadata);
-    return json_pack("{s:O*, s:o*}", "answer", json_object_get(row, "answer"), "metadata", parsed);
-}
-
 double reward_procedural(const void *state, const struct reward_input *in, char *reason)
 {
     const struct reward_values *v = state;
-    const char *name = json_string_value(json_object_get(in->row, "task"));
-    json_t *entry = entry_of(in->row);
-    if (!name) {
-        name = json_string_value(json_object_get(json_object_get(entry, "metadata"),
-                                                 "source_dataset"));
-    }
-    const struct procedural_task *task = name ? procedural_find(name) : NULL;
+    json_t *entry;
+    const struct procedural_task *task = procedural_entry(in->row, &entry);
     double score = NAN;
     if (task) {
         char *answer = answer_of(json_string_value(v->json[ANSWER]), in->completion);
         score = procedural_score(task, answer, entry);
         free(answer);
         if (isnan(score)) {
-            reward_explain(reason, "the judge of %s cannot score this answer", name);
+            reward_explain(reason, "the judge of %s cannot score this answer",
+                           procedural_name(task));
         }
     } else {
         reward_explain(reason, "the row names no procedural task");

@@ -123,6 +123,16 @@ expect 2 "100 problems with 200 held out, but there are 100" grpo dataset_name=s
 also "hold out fewer"
 expect 2 "shards and k_slices are powers of two" grpo shards=3
 expect 2 "reward_funcs: reward 'acuracy' is not known; use accuracy, format" grpo reward_funcs=acuracy
+expect 2 "procedural_tasks: 'sudoku' is not known; use countdown, basic_arithmetic" \
+    grpo dataset_name=procedural procedural_tasks=sudoku
+expect 2 "gcd has no key 'max_terms'; it has min_numbers" \
+    grpo dataset_name=procedural procedural_tasks=gcd 'procedural_config={max_terms: 3}'
+expect 2 "procedural_config: 'min_terms' is no task of this recipe" \
+    grpo dataset_name=procedural 'procedural_config={min_terms: 3}'
+expect 2 "data_count 100 with data_holdout 200" grpo dataset_name=procedural data_count=100 \
+    data_holdout=200
+expect 2 "curriculum_lower 0.9 is not below curriculum_raise 0.8" grpo dataset_name=procedural \
+    curriculum=true curriculum_lower=0.9
 expect 2 "match no module of this model; it has model." grpo lora_target_modules=nothing
 
 # Surroundings.
