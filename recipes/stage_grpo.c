@@ -112,9 +112,19 @@ static void close_parts(struct parts *p)
     sampling_close(&p->sampling);
 }
 
+/* Of the weights that sample: what an interrupted round's completions depend on. */
+static uint64_t fingerprint(void *ctx)
+{
+    const struct run *r = ctx;
+    return rollout_hash(1, r->params.value, (size_t)r->params.total * sizeof *r->params.value);
+}
+
 static enum status train_with_parts(struct run *r, struct parts *p, struct train_result *result)
 {
     const struct recipe *c = &r->recipe;
+    char folder[4096];
+    (void)snprintf(folder, sizeof folder, "%s/journal", c->output_dir);
+    const struct rollout_journal journal = {folder, fingerprint, r};
     struct grpo_config config = {
         .plan = plan_of(r),
         .rollout =
@@ -122,6 +132,7 @@ static enum status train_with_parts(struct run *r, struct parts *p, struct train
                 .group_size = c->num_generations,
                 .max_completion_length = c->max_completion_length,
                 .mask_truncated = c->mask_truncated_completions,
+                .journal = &journal,
                 .sample = p->sampling.config,
                 .limits = sampling_limits(c),
                 .rewards = &p->rewards,

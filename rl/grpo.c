@@ -115,6 +115,9 @@ static enum status roll_out(struct grpo *g, int64_t round)
         live->born = g->step;
         status = grpo_plan_prompts(&g->config->plan, round, indices);
     }
+    if (g->env->comm->rank == 0) { /* the checkpoint that holds them is complete by now */
+        rollout_journal_drop(g->config->rollout.journal, g->saved_rounds);
+    }
     if (status == STATUS_OK) {
         status = rollout_round(&g->config->rollout, g->env, indices, groups, round, &live->data);
     }
@@ -246,6 +249,9 @@ void grpo_close(struct grpo *g)
 {
     if (!g) {
         return;
+    }
+    if (g->env->comm->rank == 0) {
+        rollout_journal_end(g->config->rollout.journal, g->saved_rounds);
     }
     while (g->live_count > 0) {
         live_drop(g, g->live_count - 1);

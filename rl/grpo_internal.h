@@ -76,6 +76,7 @@ struct grpo {
     int64_t window;          /* micro-steps of this optimizer step */
     int64_t skipped_groups;
     bool on_policy;          /* every round of the step was rolled out in it */
+    int64_t saved_rounds;    /* rounds before this are in a checkpoint: their journals can go */
     double num_tokens;       /* running total, TRL's num_tokens */
     struct entropy_control entropy;
     struct unit_pass pass;

@@ -325,6 +325,36 @@ static enum status log_slices(struct grpo *g, json_t *line)
     return good ? STATUS_OK : FAIL(MEMORY, "log: no memory for metrics");
 }
 
+/* What the scheduler saved and spent on this rank, and what came out of journals. */
+static void put_rollout_work(const struct grpo *g, json_t *line)
+{
+    struct generate_stats sum = {0};
+    int64_t replayed = 0;
+    for (int64_t i = 0; i < g->live_count; i++) {
+        const struct round *r = &g->live[i].data;
+        if (g->live[i].born != g->step) {
+            continue;
+        }
+        sum.rows += r->stats.rows;
+        sum.saved_rows += r->stats.saved_rows;
+        sum.preemptions += r->stats.preemptions;
+        sum.drafted += r->stats.drafted;
+        sum.accepted += r->stats.accepted;
+        for (int64_t k = 0; k < r->groups * r->group_size; k++) {
+            replayed += r->row[k].replayed;
+        }
+    }
+    put(line, "rollout/prefix_saved",
+        (double)sum.saved_rows / (double)(sum.rows + sum.saved_rows + 1));
+    (void)json_object_set_new(line, "rollout/preemptions", json_integer(sum.preemptions));
+    if (sum.drafted > 0) {
+        put(line, "rollout/acceptance", (double)sum.accepted / (double)sum.drafted);
+    }
+    if (replayed > 0) {
+        (void)json_object_set_new(line, "rollout/replayed", json_integer(replayed));
+    }
+}
+
 static void log_rollout(const struct grpo *g, json_t *line)
 {
     double tokens = 0.0;
@@ -341,6 +371,7 @@ static void log_rollout(const struct grpo *g, json_t *line)
         put(line, "rollout/tokens_per_second", tokens * g->env->comm->size / seconds);
         put(line, "rollout/seconds", seconds);
         put(line, "rollout/occupancy", occupancy);
+        put_rollout_work(g, line);
     }
     (void)json_object_set_new(line, "skipped_groups", json_integer(g->skipped_groups));
 }

@@ -14,7 +14,7 @@ static bool in_mid_round(const struct grpo *g, const struct live_round *live)
 
 enum status grpo_save_state(void *ctx, json_t *state)
 {
-    const struct grpo *g = ctx;
+    struct grpo *g = ctx;
     json_t *rounds = json_array();
     (void)json_object_set_new(state, "step", json_integer(g->step + 1));
     (void)json_object_set_new(state, "num_tokens", json_real(g->num_tokens));
@@ -30,6 +30,8 @@ enum status grpo_save_state(void *ctx, json_t *state)
     }
     (void)json_object_set_new(state, "rounds", rounds);
     for (int64_t i = 0; i < g->live_count; i++) {
+        g->saved_rounds = g->live[i].index >= g->saved_rounds ? g->live[i].index + 1
+                                                              : g->saved_rounds;
         if (in_mid_round(g, &g->live[i])) {
             json_t *data;
             TRY(round_to_json(&g->live[i].data, &data));

@@ -99,47 +99,100 @@ static enum status take_completions(const struct rollout_config *c, struct compl
     return STATUS_OK;
 }
 
-/* Generates the groups of this rank: group g belongs to rank g % size. */
-static enum status generate_mine(const struct rollout_config *c, const struct rollout_env *env,
-                                 int64_t round_index, struct round *r)
+/* The samples of this rank's groups that are not there yet, as prompts. */
+struct missing {
+    struct prompt *prompts; /* [groups] */
+    int64_t *group_of;      /* [groups] */
+    uint32_t *which;        /* [groups * group_size] */
+    int64_t count;
+};
+
+static void missing_close(struct missing *m)
 {
-    struct prompt *prompts = calloc((size_t)r->groups + 1, sizeof *prompts);
-    int64_t *group_of = calloc((size_t)r->groups + 1, sizeof *group_of);
+    free(m->prompts);
+    free(m->group_of);
+    free(m->which);
+}
+
+/* Group g belongs to rank g % size. */
+static enum status find_missing(const struct comm *comm, const struct round *r, struct missing *m)
+{
+    const size_t groups = (size_t)r->groups + 1;
+    *m = (struct missing){
+        .prompts = calloc(groups, sizeof *m->prompts),
+        .group_of = calloc(groups, sizeof *m->group_of),
+        .which = calloc(groups * (size_t)r->group_size, sizeof *m->which),
+    };
+    if (!m->prompts || !m->group_of || !m->which) {
+        return FAIL(MEMORY, "rollout: no memory for %lld prompts", (long long)r->groups);
+    }
+    for (int64_t g = comm->rank; g < r->groups; g += comm->size) {
+        uint32_t *which = m->which + g * r->group_size;
+        int64_t samples = 0;
+        for (int64_t k = 0; k < r->group_size; k++) {
+            if (!r->row[g * r->group_size + k].ids) {
+                which[samples++] = (uint32_t)k;
+            }
+        }
+        if (samples > 0) {
+            m->group_of[m->count] = g;
+            m->prompts[m->count++] = (struct prompt){
+                .ids = r->group[g].prompt,
+                .count = r->group[g].prompt_count,
+                .row = (uint32_t)g,
+                .samples = samples,
+                .which = which,
+            };
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Where a finished completion is recorded. */
+struct record_ctx {
+    struct journal *journal;
+    const int64_t *group_of;
+    int64_t group_size;
+};
+
+static enum status record_completion(void *ctx, struct completion *done)
+{
+    const struct record_ctx *c = ctx;
+    return rollout_journal_row(c->journal,
+                               c->group_of[done->prompt] * c->group_size + done->sample, done);
+}
+
+/* Generates what is missing of this rank's groups. */
+static enum status generate_mine(const struct rollout_config *c, const struct rollout_env *env,
+                                 int64_t round_index, struct round *r, struct journal *journal)
+{
+    struct missing m;
     struct completion_set set = {0};
-    enum status status = STATUS_OK;
-    if (!prompts || !group_of) {
-        status = FAIL(MEMORY, "rollout: no memory for %lld prompts", (long long)r->groups);
-        goto out;
-    }
-    int64_t count = 0;
-    for (int64_t g = env->comm->rank; g < r->groups; g += env->comm->size) {
-        group_of[count] = g;
-        prompts[count++] = (struct prompt){
-            .ids = r->group[g].prompt,
-            .count = r->group[g].prompt_count,
-            .row = (uint32_t)g,
-            .samples = r->group_size,
-        };
-    }
+    enum status status = find_missing(env->comm, r, &m);
+    struct record_ctx record = {journal, m.group_of, r->group_size};
     struct generate_args args = {
         .model = env->model,
         .ops = env->ops,
         .hooks = true,
-        .prompts = prompts,
-        .prompt_count = count,
+        .prompts = m.prompts,
+        .prompt_count = m.count,
         .sample = c->sample,
         .limits = c->limits,
+        .done = journal ? record_completion : NULL,
+        .done_ctx = &record,
     };
     args.sample.max_new_tokens = c->max_completion_length;
     args.sample.step = (uint32_t)round_index;
     args.sample.purpose = RNG_SAMPLE;
-    TRY_TO(status, out, c->source ? c->source->complete(c->source->ctx, &args, &set, &r->stats)
-                                  : generate(&args, &set, &r->stats));
-    TRY_TO(status, out, take_completions(c, &set, group_of, r));
-out:
+    if (status == STATUS_OK) {
+        status = c->source ? c->source->complete(c->source->ctx, &args, &set, &r->stats)
+                           : generate(&args, &set, &r->stats);
+    }
+    if (status == STATUS_OK) {
+        status = take_completions(c, &set, m.group_of, r);
+    }
     completion_set_close(&set);
-    free(prompts);
-    free(group_of);
+    missing_close(&m);
     return status;
 }
 
@@ -148,6 +201,7 @@ struct wire_row {
     int64_t place; /* index into round.row */
     int64_t count;
     int64_t stopped;
+    int64_t replayed;
     int64_t sampled; /* nonzero: a foreign sampler's log-probs follow as well */
     double rewards[REWARD_MAX];
 };
@@ -183,7 +237,7 @@ static enum status pack_mine(const struct round *r, const struct comm *comm, cha
             continue;
         }
         struct wire_row head = {.place = i, .count = row->count, .stopped = row->stopped,
-                                .sampled = row->sampling != NULL};
+                                .replayed = row->replayed, .sampled = row->sampling != NULL};
         memcpy(head.rewards, row->rewards, sizeof head.rewards);
         const size_t n = (size_t)row->count;
         at = put(at, &head, sizeof head);
@@ -219,6 +273,7 @@ static enum status unpack_rank(const struct rollout_config *c, const char *at, c
             .sample = (uint32_t)(head.place % r->group_size),
             .count = head.count,
             .stopped = head.stopped != 0,
+            .replayed = head.replayed != 0,
             .masked = c->mask_truncated && !head.stopped,
         };
         memcpy(row->rewards, head.rewards, sizeof head.rewards);
@@ -319,6 +374,23 @@ static void source_close(struct round_source *source, int64_t groups)
     free(source->prompts);
 }
 
+/* What this rank does alone: its completions and their verdicts, as far as no journal has them. */
+static enum status rollout_mine(const struct rollout_config *c, const struct rollout_env *env,
+                                int64_t round_index, const struct round_source *source,
+                                struct round *r)
+{
+    struct journal *journal;
+    enum status status = rollout_journal_open(c, env, round_index, r, &journal);
+    if (status == STATUS_OK) {
+        status = generate_mine(c, env, round_index, r, journal);
+    }
+    if (status == STATUS_OK) {
+        status = rollout_judge_rows(c, env, source, r, journal);
+    }
+    journal_close(journal);
+    return status;
+}
+
 enum status rollout_round(const struct rollout_config *c, const struct rollout_env *env,
                           const int64_t *indices, int64_t groups, int64_t round_index,
                           struct round *out)
@@ -332,10 +404,7 @@ enum status rollout_round(const struct rollout_config *c, const struct rollout_e
         status = build_prompts(env, indices, out, &source);
     }
     if (status == STATUS_OK) {
-        status = generate_mine(c, env, round_index, out);
-    }
-    if (status == STATUS_OK) {
-        status = rollout_judge_rows(c, env, &source, out);
+        status = rollout_mine(c, env, round_index, &source, out);
     }
     status = comm_agree(env->comm, status);
     if (status == STATUS_OK) {

@@ -22,6 +22,8 @@ struct rollout_row {
     float *sampling;    /* [count] a foreign sampler's log-probs, NaN: unknown; NULL: none given */
     float *ref;         /* [count] the reference's log-probs, when scored; NULL: not yet */
     bool stopped;
+    bool replayed;      /* came out of a journal */
+    bool judged;        /* so did its verdict */
     bool masked;        /* truncated and mask_truncated_completions: no loss tokens */
     double rewards[REWARD_MAX];
     double reward;      /* weighted sum, NaN: unscorable */
@@ -57,6 +59,22 @@ struct completion_source {
     bool foreign;
 };
 
+/* Where finished completions and verdicts are kept while a round runs. */
+struct rollout_journal {
+    const char *folder;
+    uint64_t (*fingerprint)(void *ctx); /* of the weights that sample, alike on all ranks */
+    void *ctx;
+};
+
+/* FNV-like hash of `bytes` bytes on top of `hash`, for fingerprints. */
+uint64_t rollout_hash(uint64_t hash, const void *data, size_t bytes);
+
+/* Removes the journals of the rounds before `before`; NULL is allowed. One rank calls it. */
+void rollout_journal_drop(const struct rollout_journal *j, int64_t before);
+
+/* The same, and the folder when it is empty then: no rank opens a journal any more. */
+void rollout_journal_end(const struct rollout_journal *j, int64_t before);
+
 struct rollout_config {
     int64_t group_size;
     int64_t max_completion_length;
@@ -67,6 +85,7 @@ struct rollout_config {
     struct reward_set *rewards;
     const double *weights; /* [rewards->count] */
     int64_t call_rows;     /* rows of a virtual rank's generation call; 0: the whole round */
+    const struct rollout_journal *journal; /* NULL: none */
     const struct completion_source *source; /* NULL: the engine samples (generate) */
 };
 

@@ -99,7 +99,8 @@ static enum status score_scope(struct judge_batch *b, const struct rollout_confi
 }
 
 enum status rollout_judge_rows(const struct rollout_config *c, const struct rollout_env *env,
-                               const struct round_source *source, struct round *r)
+                               const struct round_source *source, struct round *r,
+                               struct journal *journal)
 {
     struct judge_batch b = {0};
     const int64_t rows = r->groups * r->group_size;
@@ -108,12 +109,15 @@ enum status rollout_judge_rows(const struct rollout_config *c, const struct roll
     }
     enum status status = batch_open(&b, rows);
     for (int64_t i = 0; status == STATUS_OK && i < rows; i++) {
-        if (i / r->group_size % env->comm->size == env->comm->rank) {
+        if (i / r->group_size % env->comm->size == env->comm->rank && !r->row[i].judged) {
             status = batch_add(&b, env, source, r, i);
         }
     }
     if (status == STATUS_OK) {
         status = score_scope(&b, c, REWARD_ROW, r);
+    }
+    for (int64_t i = 0; status == STATUS_OK && journal && i < b.count; i++) {
+        status = rollout_journal_verdict(journal, b.place[i], r->row[b.place[i]].rewards);
     }
     batch_close(&b);
     return status;

@@ -59,7 +59,8 @@ static enum status set_open(const struct generate_args *a, struct completion_set
             struct completion *c = &set->items[item];
             const size_t n = (size_t)most_of(a, &a->prompts[p], s);
             c->prompt = p;
-            c->sample = a->prompts[p].first_sample + (uint32_t)s;
+            c->sample = a->prompts[p].which ? a->prompts[p].which[s]
+                                            : a->prompts[p].first_sample + (uint32_t)s;
             c->margin = INFINITY;
             c->ids = malloc(n * sizeof *c->ids + 1);
             c->logp = malloc(n * sizeof *c->logp + 1);
@@ -282,6 +283,7 @@ static void enqueue(struct scheduler *s)
             (struct branch){.prompt = p, .first = item, .members = samples, .seq = -1};
         for (int64_t k = 0; k < samples; k++, item++) {
             s->members[item].next = k + 1 < samples ? item + 1 : -1;
+            s->members[item].most = most_of(s->a, &s->a->prompts[p], k);
         }
         int64_t at = s->waiting_count++;
         for (; at > 0; at--) {

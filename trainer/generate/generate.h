@@ -18,6 +18,7 @@ struct prompt {
     int64_t samples;  /* completions wanted */
     uint32_t first_sample; /* random key of the first, usually 0 */
     int64_t expected; /* predicted tokens of a completion; longest first, ties by index */
+    const uint32_t *which; /* [samples] random key of each instead of first_sample + i, NULL */
     const int64_t *most; /* [samples] most tokens of each instead of max_new_tokens, NULL: none */
 };
 

@@ -311,8 +311,7 @@ static int64_t tokens_left(const struct scheduler *s, const struct branch *b)
 {
     int64_t most = 0;
     for (int64_t i = b->first; i >= 0; i = s->members[i].next) {
-        const struct completion *c = &s->set->items[i];
-        const int64_t left = scheduler_most_tokens(s, c) - c->count;
+        const int64_t left = s->members[i].most - s->set->items[i].count;
         most = left > most ? left : most;
     }
     return most;

@@ -87,12 +87,6 @@ static bool is_stop(const struct sample_config *s, int32_t id)
     return false;
 }
 
-int64_t scheduler_most_tokens(const struct scheduler *s, const struct completion *c)
-{
-    const struct prompt *p = &s->a->prompts[c->prompt];
-    return p->most ? p->most[c->sample - p->first_sample] : s->a->sample.max_new_tokens;
-}
-
 /* Looks at the token that was drawn last: true when the completion is over. */
 static bool is_over(struct scheduler *s, int64_t item)
 {
@@ -109,7 +103,7 @@ static bool is_over(struct scheduler *s, int64_t item)
         m->state = constraint_next(c->constraint, m->state, id);
         done->stopped = c->stop_count == 0 && constraint_is_over(c->constraint, m->state);
     }
-    return done->stopped || done->count >= scheduler_most_tokens(s, done);
+    return done->stopped || done->count >= m->most;
 }
 
 /* How one feed's members came out of a wave. */

@@ -48,6 +48,7 @@ struct branch {
 /* State of a completion besides its tokens. */
 struct member {
     int64_t next;
+    int64_t most;  /* tokens it may have */
     int32_t state; /* of the constraint */
 };
 
@@ -152,9 +153,6 @@ MUST_USE enum status scheduler_fork(struct scheduler *s, const struct branch *fr
 
 /* Ends a running branch: its sequence is freed or kept for the members of its prompt that wait. */
 void scheduler_release(struct scheduler *s, int64_t branch);
-
-/* Most tokens of a completion. */
-int64_t scheduler_most_tokens(const struct scheduler *s, const struct completion *c);
 
 /* Draws for the outputs of this step; branches split, completions end (scheduler_draw.c). */
 MUST_USE enum status scheduler_draw(struct scheduler *s, const float *hidden, int64_t n_out);
