@@ -45,10 +45,21 @@ struct ops_context {
     struct arena scratch;  /* per-context scratch, cut per thread by the backend */
 };
 
+/* A low-rank product added to the result of gemm or gemm_dx, with the bits of a second call that
+ * accumulates: gemm adds alpha * x[m, r] . w[n, r]^T, gemm_dx adds alpha * x[m, r] . w[r, k]. */
+struct gemm_tail {
+    const float *x; /* [m, r], row stride ldx */
+    int64_t ldx;
+    const struct tensor *w;
+    float alpha;
+};
+
 /* y[m, 0..n) (+)= alpha * x[m, 0..k) . w[first_row + 0..n, 0..k)^T (+ bias[n], not scaled).
- * accumulate: y_new = y_old + alpha * sum; else y = alpha * sum (+ bias). */
+ * accumulate: y_new = y_old + alpha * sum; else y = alpha * sum (+ bias). In COMPUTE_BF16 x may be
+ * given as x16, the bf16 it would be rounded to; then k and ldx are even. */
 struct gemm_args {
-    const float *x; /* [m, k], row stride ldx floats */
+    const float *x; /* [m, k], row stride ldx elements */
+    const uint16_t *x16; /* instead of x, or NULL */
     int64_t ldx;
     int64_t m;
     const struct tensor *w; /* [>= first_row + n, k] */
@@ -59,11 +70,13 @@ struct gemm_args {
     const float *bias; /* [n] or NULL */
     float alpha;
     bool accumulate;
+    const struct gemm_tail *tail; /* NULL: none */
 };
 
 /* dx[m, 0..k) (+)= alpha * dy[m, 0..n) . w[first_row + 0..n, 0..k): reduction over n ascending. */
 struct gemm_dx_args {
     const float *dy; /* [m, n], row stride ldy */
+    const uint16_t *dy16; /* instead of dy, as x16 of gemm: n and ldy even */
     int64_t ldy;
     int64_t m;
     const struct tensor *w;
@@ -73,13 +86,16 @@ struct gemm_dx_args {
     int64_t ldx;
     float alpha;
     bool accumulate;
+    const struct gemm_tail *tail; /* NULL: none */
 };
 
 /* dw[0..n, 0..k) += alpha * sum over tokens dy[t, n] x[t, k], unit after unit. */
 struct gemm_dw_args {
     const float *dy; /* [rows, n], row stride ldy */
+    const uint16_t *dy16; /* instead of dy in COMPUTE_BF16, or NULL */
     int64_t ldy;
     const float *x; /* [rows, k], row stride ldx */
+    const uint16_t *x16; /* instead of x in COMPUTE_BF16, or NULL */
     int64_t ldx;
     int64_t n;
     int64_t k;
@@ -95,6 +111,7 @@ struct rmsnorm_args {
     const float *x; /* [rows, cols], row stride ldx */
     int64_t ldx;
     float *y; /* [rows, cols], row stride ldy; may be x */
+    uint16_t *y16; /* instead of y: the result rounded to bf16, an operand of products; or NULL */
     int64_t ldy;
     const float *w; /* [cols] or NULL */
     bool plus_one;
@@ -189,6 +206,7 @@ struct glu_args {
     const float *g;
     const float *u;
     float *h;
+    uint16_t *h16; /* instead of h: rounded to bf16; or NULL */
     int64_t count;
     enum activation act;
 };
@@ -362,6 +380,8 @@ struct ops {
     void (*logit_grad)(struct ops_context *c, const struct logit_grad_args *a);
     void (*update)(struct ops_context *c, const struct update_args *a);
     void (*adafactor)(struct ops_context *c, const struct adafactor_args *a);
+    /* y[i] = bf16 of x[i], half to even: an operand of products made once for several */
+    void (*round)(struct ops_context *c, uint16_t *y, const float *x, int64_t count);
     /* y[i] += alpha * x[i] */
     void (*axpy)(struct ops_context *c, float *y, const float *x, float alpha, int64_t count);
     /* sum x[i]^2 in double, over fixed chunks of 4096 added ascending: any thread count agrees */

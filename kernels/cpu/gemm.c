@@ -1,24 +1,24 @@
 /*
- * The loops around the micro-kernels of gemm and gemm_dx: panels of the weight are decoded once per
- * item into the thread's scratch and used for all its rows. Threads split panels and rows, never
- * the reduction; where the loops cut the reduction to stay in the caches, sums wait in memory
- * unrounded, so neither changes a bit. Rules of the sums: gemm_internal.h.
+ * The loops around the micro-kernels of gemm and gemm_dx. A panel of the weight is decoded once per
+ * thread that works on it, into the thread's scratch (it stays in L2), and all rows pass over it.
+ * Threads split panels and rows, never the reduction; where a reduction is too long for the scratch
+ * or cut in slices, sums wait in memory unrounded, so neither changes a bit. Rules of the sums:
+ * gemm_internal.h.
  */
 #include "kernels/cpu/gemm_internal.h"
 #include "kernels/cpu/scratch.h"
 
 enum {
-    DEPTH_ROWS = 512,     /* columns of w per decoded block when they are the reduction */
-    DEPTH_COLUMNS = 256,  /* rows of w per decoded block when they are */
-    PANEL_COLUMNS = 64,   /* columns of w per item when they are the output */
-    PANEL_FLOATS = 1 << 16,
-    CHUNK = 240,          /* rows of a per item, a multiple of every mr */
-    CHUNK_SLICED = 12,    /* fewer when every slice keeps its own sums */
-    PACK_ROWS = 16        /* rows of a rounded per item */
+    PANEL_FLOATS = 3 << 18, /* a decoded panel and the tail's */
+    PANEL_STRIPS = 4,       /* strips of a panel when there are rows enough to share it */
+    MANY_ROWS = 96,         /* rows enough */
+    CHUNK = 240,            /* rows of an item that keeps sums, a multiple of every mr */
+    CHUNK_SLICED = 12,      /* fewer when every slice keeps its own sums */
+    ITEM_ROWS = 48,         /* least rows of an item, a multiple of every mr */
+    ITEMS_PER_THREAD = 8,   /* parts aimed at, so that threads end together */
+    PACK_ROWS = 16          /* rows of a rounded per item */
 };
 
-_Static_assert(DEPTH_ROWS * 32 <= PANEL_FLOATS && DEPTH_COLUMNS * GEMM_SUPER <= PANEL_FLOATS,
-               "a decoded block fits its place");
 _Static_assert(4 * (PANEL_FLOATS + GEMM_MAX_SLICES * CHUNK_SLICED * GEMM_SUPER)
                        <= SCRATCH_THREAD_BYTES
                    && 4 * (PANEL_FLOATS + CHUNK * GEMM_SUPER) <= SCRATCH_THREAD_BYTES,
@@ -34,7 +34,8 @@ struct product {
     bool round;   /* COMPUTE_BF16 */
     int64_t red;
     int64_t cols;
-    const float *a; /* floats or units, row stride a_row */
+    const float *a;      /* floats or units, row stride a_row */
+    const uint16_t *a16; /* instead: bf16, row stride a_row elements until it is packed */
     int64_t a_row;
     int64_t m;
     float *y;
@@ -43,13 +44,16 @@ struct product {
     float alpha;
     bool accumulate;
     int slices;
-    int64_t depth;  /* reduction per decoded block */
+    int64_t depth;  /* reduction per decoded block, all of it where it fits */
+    int64_t strip;  /* floats between strips of a decoded block */
     int64_t panel;  /* columns per item, a multiple of nr */
     int64_t panels;
     int64_t chunk;  /* rows per item, a multiple of mr */
+    int64_t chunks;
+    const struct product *tail; /* a second product on the same y, added tile by tile */
 };
 
-/* One panel and one chunk of rows, in the scratch of one thread. */
+/* What one thread works with: the decoded panel, and the chunk of rows of an item. */
 struct item {
     const struct product *p;
     int64_t col;
@@ -57,8 +61,10 @@ struct item {
     int64_t row;
     int64_t rows;
     float *b;        /* [strip][unit][nr] */
+    float *tail;     /* the same of the tail's weight */
     float *sum;      /* [slice][strip][chunk][nr] */
     int64_t slice;   /* floats between slices of sum */
+    bool decoded;    /* b and tail hold the whole panel */
 };
 
 static int64_t least(int64_t a, int64_t b)
@@ -71,33 +77,39 @@ static int64_t ceil_div(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-/* Decodes [begin, end) of the reduction; *strip: floats between strips, *skip: units before
- * `begin` (blocks of columns start on their grid). */
-static void decode_block(const struct item *it, int64_t begin, int64_t end, int64_t *strip,
-                         int64_t *skip)
+/* Units of a strip that holds `count` elements of the reduction, whole groups when they are columns
+ * of the weight. */
+static int64_t strip_units(const struct product *p, int64_t count)
 {
-    const struct product *p = it->p;
+    return ceil_div(p->by_rows ? count : ceil_div(count, GEMM_GROUP) * GEMM_GROUP, p->t->pair);
+}
+
+/* Decodes [begin, end) of the reduction for columns [col, col + cols) into dst; `begin` lies on the
+ * grid of blocks. */
+static void decode_block(const struct product *p, int64_t col, int64_t cols, int64_t begin,
+                         int64_t end, float *dst)
+{
     const struct gemm_tier *t = p->t;
-    struct gemm_block block = {.w = p->w, .dst = it->b};
+    struct gemm_block block = {.w = p->w, .dst = dst};
+    const int64_t strip = strip_units(p, end - begin) * t->nr;
     if (p->by_rows) {
         block.row = p->first_row + begin;
         block.rows = end - begin;
-        block.col = it->col;
-        block.cols = it->cols;
-        *strip = ceil_div(end - begin, t->pair) * t->nr;
-        *skip = 0;
+        block.col = col;
+        block.cols = cols;
         t->pack_columns(&block);
     } else {
-        block.row = p->first_row + it->col;
-        block.rows = it->cols;
-        block.col = begin / p->depth * p->depth;
-        block.cols = least(p->depth, p->red - block.col);
-        *strip = ceil_div(ceil_div(block.cols, GEMM_GROUP) * GEMM_GROUP, t->pair) * t->nr;
-        *skip = (begin - block.col) / t->pair;
-        t->pack_rows(&block);
+        for (int64_t at = 0; at < cols; at += t->nr) {
+            block.row = p->first_row + col + at;
+            block.rows = least(t->nr, cols - at);
+            block.col = begin;
+            block.cols = end - begin;
+            block.dst = dst + at / t->nr * strip;
+            t->pack_rows(&block);
+        }
     }
     if (p->round && t->pair == 1) {
-        t->pack_a(it->b, *strip * ceil_div(it->cols, t->nr), it->b);
+        t->pack_a(dst, strip * ceil_div(cols, t->nr), dst);
     }
 }
 
@@ -118,7 +130,7 @@ static struct gemm_finish finish_of(const struct item *it, int64_t strip, int64_
     };
 }
 
-/* Part of one slice of the reduction, inside one block. */
+/* Part of one slice of the reduction, inside one decoded block. */
 struct stretch {
     int64_t slice;
     int64_t begin;
@@ -127,31 +139,55 @@ struct stretch {
     bool last;  /* the sums are complete after it */
 };
 
-/* All rows of the item over one stretch of the reduction. */
-static void multiply_stretch(const struct item *it, const struct stretch *s)
+/* The tail's product on a tile whose y has just been written. */
+static void multiply_tail(const struct item *it, int64_t strip, int64_t row,
+                          const struct gemm_finish *base)
+{
+    const struct product *tail = it->p->tail;
+    const struct gemm_tier *t = tail->t;
+    struct gemm_finish finish = *base;
+    finish.bias = NULL;
+    finish.alpha = tail->alpha;
+    finish.accumulate = true;
+    const struct gemm_tile tile = {
+        .rows = (int)base->rows,
+        .fresh = true,
+        .narrow = base->cols <= t->nr / 2,
+        .units = ceil_div(tail->red, t->pair),
+        .a = tail->a + (it->row + row) * tail->a_row,
+        .a_row = tail->a_row,
+        .a_step = 1,
+        .b = it->tail + strip * tail->strip,
+        .sum = it->sum,
+        .last = &finish,
+    };
+    t->tile(&tile);
+}
+
+/* All rows of the item over one stretch of the reduction, for one strip. */
+static void multiply_strip(const struct item *it, const struct stretch *s, int64_t strip,
+                           const float *b)
 {
     const struct product *p = it->p;
     const struct gemm_tier *t = p->t;
-    int64_t strip_floats;
-    int64_t skip;
-    decode_block(it, s->begin, s->end, &strip_floats, &skip);
-    for (int64_t strip = 0; strip * t->nr < it->cols; strip++) {
-        for (int64_t row = 0; row < it->rows; row += t->mr) {
-            const int64_t rows = least(t->mr, it->rows - row);
-            const struct gemm_finish finish = finish_of(it, strip, row, rows);
-            const struct gemm_tile tile = {
-                .rows = (int)rows,
-                .fresh = s->fresh,
-                .narrow = finish.cols <= t->nr / 2,
-                .units = ceil_div(s->end - s->begin, t->pair),
-                .a = p->a + (it->row + row) * p->a_row + s->begin / t->pair,
-                .a_row = p->a_row,
-                .a_step = 1,
-                .b = it->b + strip * strip_floats + skip * t->nr,
-                .sum = it->sum + s->slice * it->slice + (strip * p->chunk + row) * t->nr,
-                .last = s->last ? &finish : NULL,
-            };
-            t->tile(&tile);
+    for (int64_t row = 0; row < it->rows; row += t->mr) {
+        const int64_t rows = least(t->mr, it->rows - row);
+        const struct gemm_finish finish = finish_of(it, strip, row, rows);
+        const struct gemm_tile tile = {
+            .rows = (int)rows,
+            .fresh = s->fresh,
+            .narrow = finish.cols <= t->nr / 2,
+            .units = ceil_div(s->end - s->begin, t->pair),
+            .a = p->a + (it->row + row) * p->a_row + s->begin / t->pair,
+            .a_row = p->a_row,
+            .a_step = 1,
+            .b = b,
+            .sum = it->sum + s->slice * it->slice + (strip * p->chunk + row) * t->nr,
+            .last = s->last ? &finish : NULL,
+        };
+        t->tile(&tile);
+        if (s->last && p->tail) {
+            multiply_tail(it, strip, row, &finish);
         }
     }
 }
@@ -170,21 +206,57 @@ static void add_slices(const struct item *it)
     }
 }
 
-static void product_item(const struct item *it)
+/* One stretch for every strip, in pieces that leave the strip in L1. `block` is where the decoded
+ * block in it->b begins. */
+static void multiply_stretch(const struct item *it, const struct stretch *whole, int64_t block)
+{
+    const struct product *p = it->p;
+    const struct gemm_tier *t = p->t;
+    for (int64_t strip = 0; strip * t->nr < it->cols; strip++) {
+        struct stretch s = *whole;
+        for (; s.begin < whole->end; s.begin = s.end, s.fresh = false) {
+            s.end = whole->end - s.begin < 2 * t->depth ? whole->end : s.begin + t->depth;
+            s.last = whole->last && s.end == whole->end;
+            multiply_strip(it, &s, strip,
+                           it->b + strip * p->strip + (s.begin - block) / t->pair * t->nr);
+        }
+    }
+}
+
+/* The stretches of the item that lie in the decoded block [begin, end). */
+static void multiply_block(const struct item *it, int64_t begin, int64_t end)
+{
+    const struct product *p = it->p;
+    for (int64_t i = 0; i < p->slices; i++) {
+        const int64_t first = p->red * i / p->slices;
+        const int64_t stop = p->red * (i + 1) / p->slices;
+        struct stretch s = {.slice = i, .begin = first > begin ? first : begin};
+        s.end = least(stop, end);
+        s.fresh = s.begin == first;
+        s.last = p->slices == 1 && s.end == stop;
+        if (s.begin < s.end) {
+            multiply_stretch(it, &s, begin);
+        }
+    }
+}
+
+static void product_item(struct item *it)
 {
     const struct product *p = it->p;
     for (int64_t i = 0; p->slices > 1 && i < p->slices * it->slice; i++) {
         it->sum[i] = 0.0f; /* slices may be empty, tiles narrow */
     }
-    for (int64_t i = 0; i < p->slices; i++) {
-        struct stretch s = {.slice = i, .begin = p->red * i / p->slices, .fresh = true};
-        const int64_t end = p->red * (i + 1) / p->slices;
-        for (; s.begin < end; s.begin = s.end, s.fresh = false) {
-            s.end = least(end, (s.begin / p->depth + 1) * p->depth);
-            s.last = p->slices == 1 && s.end == end;
-            multiply_stretch(it, &s);
-        }
+    if (!it->decoded && p->tail) {
+        decode_block(p->tail, it->col, it->cols, 0, p->tail->red, it->tail);
     }
+    for (int64_t begin = 0; begin < p->red; begin += p->depth) {
+        const int64_t end = least(begin + p->depth, p->red);
+        if (!it->decoded) {
+            decode_block(p, it->col, it->cols, begin, end, it->b);
+        }
+        multiply_block(it, begin, end);
+    }
+    it->decoded = p->depth >= p->red;
     if (p->slices > 1) {
         add_slices(it);
         for (int64_t strip = 0; strip * p->t->nr < it->cols; strip++) {
@@ -194,37 +266,64 @@ static void product_item(const struct item *it)
     }
 }
 
+/* Items go panel after panel, so a thread decodes a panel once for all its chunks. */
 static void product_items(void *ctx, int64_t begin, int64_t end, int thread)
 {
     const struct product *p = ctx;
     float *scratch = scratch_thread(p->c, thread);
+    struct item item = {
+        .p = p,
+        .col = -1,
+        .b = scratch,
+        .sum = scratch + PANEL_FLOATS,
+        .slice = p->panel * p->chunk,
+    };
+    item.tail = scratch + PANEL_FLOATS - (p->tail ? p->tail->strip * (p->panel / p->t->nr) : 0);
     for (int64_t i = begin; i < end; i++) {
-        const int64_t col = i % p->panels * p->panel;
-        const int64_t row = i / p->panels * p->chunk;
-        const struct item item = {
-            .p = p,
-            .col = col,
-            .cols = least(p->panel, p->cols - col),
-            .row = row,
-            .rows = least(p->chunk, p->m - row),
-            .b = scratch,
-            .sum = scratch + PANEL_FLOATS,
-            .slice = p->panel * p->chunk,
-        };
+        const int64_t col = i / p->chunks * p->panel;
+        item.decoded = item.decoded && item.col == col;
+        item.col = col;
+        item.cols = least(p->panel, p->cols - col);
+        item.row = i % p->chunks * p->chunk;
+        item.rows = least(p->chunk, p->m - item.row);
         product_item(&item);
     }
 }
 
-/* Cuts y into items. Few panels and many threads: fewer rows each, decoding more often. */
+/* Widths of panels and depth of decoded blocks, from the shapes and the scratch. */
+static void product_panels(struct product *p)
+{
+    const struct gemm_tier *t = p->t;
+    const bool super = p->w->dtype != DTYPE_NF4 && dtype_row(p->w->dtype)->block > GEMM_GROUP;
+    const int64_t tail = p->tail ? p->tail->strip : 0;
+    const int64_t all = strip_units(p, p->red) * t->nr;
+    int64_t strips = p->by_rows ? (super ? GEMM_SUPER : 2 * GEMM_GROUP) / t->nr : 1;
+    while (p->m >= MANY_ROWS && strips < PANEL_STRIPS
+           && 2 * strips * (all + tail) <= PANEL_FLOATS) {
+        strips *= 2;
+    }
+    p->panel = strips * t->nr;
+    p->panels = ceil_div(p->cols, p->panel);
+    p->depth = p->red;
+    p->strip = all;
+    if (strips * (all + tail) > PANEL_FLOATS) {
+        const int64_t room = (PANEL_FLOATS - strips * tail) / strips / t->nr * t->pair;
+        p->depth = room / GEMM_SUPER * GEMM_SUPER;
+        p->strip = strip_units(p, p->depth) * t->nr;
+    }
+}
+
+/* Cuts y into items. */
 static void product_run(struct product *p)
 {
-    const int threads = pool_threads(p->c->pool);
-    p->panels = ceil_div(p->cols, p->panel);
+    const int64_t items = (int64_t)pool_threads(p->c->pool) * ITEMS_PER_THREAD;
+    product_panels(p);
     p->chunk = p->slices > 1 ? CHUNK_SLICED : CHUNK;
-    while (p->chunk > 48 && p->panels * ceil_div(p->m, p->chunk) < 2 * threads) {
-        p->chunk = p->chunk / 24 * 12;
+    while (p->chunk > ITEM_ROWS && p->panels * ceil_div(p->m, p->chunk) < items) {
+        p->chunk -= ITEM_ROWS;
     }
-    parallel_for(p->c->pool, p->panels * ceil_div(p->m, p->chunk), product_items, p);
+    p->chunks = ceil_div(p->m, p->chunk);
+    parallel_for(p->c->pool, p->panels * p->chunks, product_items, p);
 }
 
 struct rounding {
@@ -237,33 +336,77 @@ static void round_rows(void *ctx, int64_t begin, int64_t end, int thread)
 {
     (void)thread;
     const struct rounding *r = ctx;
-    const int64_t last = least(end * PACK_ROWS, r->p->m);
+    const struct product *p = r->p;
+    const int64_t last = least(end * PACK_ROWS, p->m);
     for (int64_t row = begin * PACK_ROWS; row < last; row++) {
-        r->p->t->pack_a(r->p->a + row * r->p->a_row, r->p->red, r->dst + row * r->stride);
+        float *dst = r->dst + row * r->stride;
+        if (p->a16) {
+            for (int64_t i = 0; i < p->red; i++) { /* tiers without pairs only */
+                dst[i] = dtype_bf16_to_f32(p->a16[row * p->a_row + i]);
+            }
+        } else {
+            p->t->pack_a(p->a + row * p->a_row, p->red, dst);
+        }
     }
 }
 
-/* COMPUTE_BF16: rounds as many rows of `a` as the shared scratch holds, multiplies, goes on. */
-static void product_rounded(struct product *p)
+/* Floats in COMPUTE_F32, and rows of bf16 for a tier of pairs, are units as they are. */
+static bool units_already(const struct product *p)
+{
+    return !p->round || (p->a16 && p->t->pair == 2);
+}
+
+/* Floats between rows of the packed form; not a multiple of the page. */
+static int64_t packed_stride(const struct product *p)
+{
+    return units_already(p) ? 0 : ceil_div(ceil_div(p->red, p->t->pair), 16) * 16 + 16;
+}
+
+/* Rows [row, row + rows) of a product with their units, in `dst` where they must be packed. */
+static void round_part(struct product *part, const struct product *p, int64_t row, int64_t rows,
+                       float *dst)
+{
+    *part = *p;
+    part->m = rows;
+    part->y = p->y + row * p->ldy;
+    part->a = p->a ? p->a + row * p->a_row : NULL;
+    part->a16 = p->a16 ? p->a16 + row * p->a_row : NULL;
+    if (!units_already(part)) {
+        struct rounding r = {.p = part, .dst = dst, .stride = packed_stride(p)};
+        parallel_for(p->c->pool, ceil_div(rows, PACK_ROWS), round_rows, &r);
+        part->a = r.dst;
+        part->a_row = r.stride;
+    } else if (part->a16) {
+        ASSERT(part->a_row % 2 == 0 && part->red % 2 == 0);
+        part->a = (const float *)(const void *)part->a16;
+        part->a_row /= 2;
+    }
+    part->a16 = NULL;
+}
+
+/* Packs as many rows of the operands as the shared scratch holds, multiplies, goes on. */
+static void product_packed(const struct product *p)
 {
     struct arena *scratch = &p->c->scratch;
     const size_t mark = arena_mark(scratch);
-    const int64_t units = ceil_div(p->red, p->t->pair);
-    const int64_t stride = ceil_div(units, 16) * 16 + 16; /* not a multiple of the page */
-    const int64_t room = (int64_t)(scratch->size - scratch->used - ARENA_ALIGN) / 4 / stride;
-    struct product part = *p;
-    struct rounding r = {.p = &part, .stride = stride};
-    ASSERT(room > 0);
-    const int64_t rows = least(room, p->m);
-    ASSERT(arena_alloc(scratch, (size_t)(rows * stride), sizeof *r.dst, &r.dst) == STATUS_OK);
+    const int64_t stride = packed_stride(p);
+    const int64_t tail = p->tail ? packed_stride(p->tail) : 0;
+    const int64_t room = (int64_t)(scratch->size - scratch->used - 2 * ARENA_ALIGN) / 4;
+    const int64_t rows = stride + tail > 0 ? least(room / (stride + tail), p->m) : p->m;
+    float *dst = NULL;
+    float *dst_tail = NULL;
+    ASSERT(rows > 0);
+    ASSERT(arena_alloc(scratch, (size_t)(rows * stride), sizeof *dst, &dst) == STATUS_OK);
+    ASSERT(arena_alloc(scratch, (size_t)(rows * tail), sizeof *dst, &dst_tail) == STATUS_OK);
     for (int64_t row = 0; row < p->m; row += rows) {
-        part = *p;
-        part.m = least(rows, p->m - row);
-        part.a = p->a + row * p->a_row;
-        part.y = p->y + row * p->ldy;
-        parallel_for(p->c->pool, ceil_div(part.m, PACK_ROWS), round_rows, &r);
-        part.a = r.dst;
-        part.a_row = stride;
+        const int64_t count = least(rows, p->m - row);
+        struct product part;
+        struct product part_tail;
+        round_part(&part, p, row, count, dst);
+        if (p->tail) {
+            round_part(&part_tail, p->tail, row, count, dst_tail);
+            part.tail = &part_tail;
+        }
         product_run(&part);
     }
     arena_rewind(scratch, mark);
@@ -282,26 +425,45 @@ static bool slices_even(int64_t red, int slices)
 
 static void product_start(struct product *p, const struct gemm_choice *choice)
 {
-    const bool super = p->w->dtype != DTYPE_NF4 && dtype_row(p->w->dtype)->block > GEMM_GROUP;
     ASSERT(p->w->layout == LAYOUT_FILE);
-    if (p->m <= 0 || p->cols <= 0) {
-        return;
-    }
     p->slices = p->c->k_slices;
     p->round = p->c->compute == COMPUTE_BF16;
     p->t = choice->plain;
     if (p->round && choice->pairs && slices_even(p->red, p->slices)) {
         p->t = choice->pairs;
     }
-    p->depth = p->by_rows ? DEPTH_COLUMNS : DEPTH_ROWS;
-    p->panel = p->t->nr;
-    if (p->by_rows) {
-        p->panel = super ? GEMM_SUPER : PANEL_COLUMNS;
+    ASSERT(p->round || !p->a16);
+}
+
+/* A product and, tile by tile, its tail; with k_slices the tail comes after it. */
+static void product_both(struct product *p, struct product *tail, const struct gemm_tail *a,
+                         const struct gemm_choice *choice)
+{
+    if (p->m <= 0 || p->cols <= 0) {
+        return;
     }
-    if (p->round) {
-        product_rounded(p);
-    } else {
-        product_run(p);
+    product_start(p, choice);
+    if (!a) {
+        product_packed(p);
+        return;
+    }
+    tail->w = a->w;
+    tail->first_row = 0;
+    tail->red = tail->by_rows ? tensor_rows(a->w) : tensor_columns(a->w);
+    tail->a = a->x;
+    tail->a16 = NULL;
+    tail->a_row = a->ldx;
+    tail->bias = NULL;
+    tail->alpha = a->alpha;
+    tail->accumulate = true;
+    product_start(tail, choice);
+    tail->strip = strip_units(tail, tail->red) * tail->t->nr;
+    if (p->slices == 1) {
+        p->tail = tail;
+    }
+    product_packed(p);
+    if (p->slices > 1) {
+        product_packed(tail);
     }
 }
 
@@ -314,6 +476,7 @@ void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const str
         .red = tensor_columns(a->w),
         .cols = a->n,
         .a = a->x,
+        .a16 = a->x16,
         .a_row = a->ldx,
         .m = a->m,
         .y = a->y,
@@ -322,7 +485,8 @@ void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const str
         .alpha = a->alpha,
         .accumulate = a->accumulate,
     };
-    product_start(&p, choice);
+    struct product tail = p;
+    product_both(&p, &tail, a->tail, choice);
 }
 
 void gemm_run_dx(struct ops_context *c, const struct gemm_choice *choice,
@@ -336,6 +500,7 @@ void gemm_run_dx(struct ops_context *c, const struct gemm_choice *choice,
         .red = a->n,
         .cols = tensor_columns(a->w),
         .a = a->dy,
+        .a16 = a->dy16,
         .a_row = a->ldy,
         .m = a->m,
         .y = a->dx,
@@ -343,5 +508,6 @@ void gemm_run_dx(struct ops_context *c, const struct gemm_choice *choice,
         .alpha = a->alpha,
         .accumulate = a->accumulate,
     };
-    product_start(&p, choice);
+    struct product tail = p;
+    product_both(&p, &tail, a->tail, choice);
 }

@@ -36,14 +36,15 @@ static int64_t ceil_div(int64_t a, int64_t b)
     return (a + b - 1) / b;
 }
 
-static struct tensor token_rows(const float *data, int64_t columns, int64_t ld, int64_t rows)
+static struct tensor token_rows(const float *data, const uint16_t *rounded, int64_t columns,
+                                int64_t ld, int64_t rows)
 {
     return (struct tensor){
-        .dtype = DTYPE_F32,
+        .dtype = rounded ? DTYPE_BF16 : DTYPE_F32,
         .dims = 2,
         .shape = {rows, columns},
-        .row_bytes = (size_t)ld * sizeof(float),
-        .data = data,
+        .row_bytes = (size_t)ld * (rounded ? sizeof *rounded : sizeof *data),
+        .data = rounded ? (const void *)rounded : data,
     };
 }
 
@@ -159,8 +160,8 @@ void gemm_run_dw(struct ops_context *c, const struct gemm_choice *choice,
         .c = c,
         .t = round && choice->pairs ? choice->pairs : choice->plain,
         .a = a,
-        .x = token_rows(a->x, a->k, a->ldx, rows),
-        .dy = token_rows(a->dy, a->n, a->ldy, rows),
+        .x = token_rows(a->x, a->x16, a->k, a->ldx, rows),
+        .dy = token_rows(a->dy, a->dy16, a->n, a->ldy, rows),
         .round = round,
         .panels = ceil_div(a->k, PANEL),
     };

@@ -63,6 +63,7 @@ struct gemm_tier {
     int nr;   /* columns of a strip */
     int mr;   /* rows of a tile */
     int pair; /* elements of a unit: 1 or 2 */
+    int depth; /* elements of the reduction per pass, so that a strip of b stays in L1; even */
     void (*tile)(const struct gemm_tile *t);
     void (*finish)(const struct gemm_finish *f);
     /* Reduction over the columns: dst[unit][nr], strip column = weight row, rows <= nr. Columns

@@ -28,6 +28,7 @@ void ref_fill(struct ops *table)
         .logit_grad = ref_logit_grad,
         .update = ref_update,
         .adafactor = ref_adafactor,
+        .round = ref_round,
         .axpy = ref_axpy,
         .square_sum = ref_square_sum,
         .sync = ref_sync,

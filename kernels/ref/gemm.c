@@ -22,6 +22,12 @@ static float operand(const struct ops_context *c, float x)
     return c->compute == COMPUTE_BF16 ? dtype_bf16_to_f32(dtype_f32_to_bf16(x)) : x;
 }
 
+/* Element i of an operand that may be given rounded. */
+static float element(const struct ops_context *c, const float *x, const uint16_t *x16, int64_t i)
+{
+    return x16 ? dtype_bf16_to_f32(x16[i]) : operand(c, x[i]);
+}
+
 static float tree_sum(float *part, int slices)
 {
     for (int width = 1; width < slices; width *= 2) {
@@ -55,12 +61,11 @@ static void gemm_columns(void *ctx, int64_t begin, int64_t end, int thread)
             w[i] = operand(job->c, w[i]);
         }
         for (int64_t t = 0; t < a->m; t++) {
-            const float *x = a->x + t * a->ldx;
             float part[MAX_SLICES];
             for (int s = 0; s < slices; s++) {
                 part[s] = 0.0f;
                 for (int64_t i = k * s / slices; i < k * (s + 1) / slices; i++) {
-                    part[s] = fmaf(operand(job->c, x[i]), w[i], part[s]);
+                    part[s] = fmaf(element(job->c, a->x, a->x16, t * a->ldx + i), w[i], part[s]);
                 }
             }
             float *y = a->y + t * a->ldy + j;
@@ -75,6 +80,18 @@ void ref_gemm(struct ops_context *c, const struct gemm_args *a)
     ASSERT(tensor_columns(a->w) <= SCRATCH_MAX_COLUMNS);
     struct gemm_job job = {c, a};
     parallel_for(c->pool, a->n, gemm_columns, &job);
+    if (a->tail) {
+        const struct gemm_args tail = {.x = a->tail->x,
+                                       .ldx = a->tail->ldx,
+                                       .m = a->m,
+                                       .w = a->tail->w,
+                                       .n = a->n,
+                                       .y = a->y,
+                                       .ldy = a->ldy,
+                                       .alpha = a->tail->alpha,
+                                       .accumulate = true};
+        ref_gemm(c, &tail);
+    }
 }
 
 struct gemm_dx_job {
@@ -97,7 +114,7 @@ static void dx_sums(const struct gemm_dx_job *job, int64_t row, int64_t rows, in
             float w[DX_COLUMNS];
             quant_decode(a->w, a->first_row + j, column, width, w);
             for (int64_t t = 0; t < rows; t++) {
-                const float g = operand(job->c, a->dy[(row + t) * a->ldy + j]);
+                const float g = element(job->c, a->dy, a->dy16, (row + t) * a->ldy + j);
                 for (int64_t i = 0; i < width; i++) {
                     float *p = &part[t * DX_COLUMNS + i];
                     *p = fmaf(g, operand(job->c, w[i]), *p);
@@ -139,6 +156,18 @@ void ref_gemm_dx(struct ops_context *c, const struct gemm_dx_args *a)
     struct gemm_dx_job job = {c, a};
     const int64_t k = tensor_columns(a->w);
     parallel_for(c->pool, (k + DX_COLUMNS - 1) / DX_COLUMNS, gemm_dx_columns, &job);
+    if (a->tail) {
+        const struct gemm_dx_args tail = {.dy = a->tail->x,
+                                          .ldy = a->tail->ldx,
+                                          .m = a->m,
+                                          .w = a->tail->w,
+                                          .n = tensor_rows(a->tail->w),
+                                          .dx = a->dx,
+                                          .ldx = a->ldx,
+                                          .alpha = a->tail->alpha,
+                                          .accumulate = true};
+        ref_gemm_dx(c, &tail);
+    }
 }
 
 struct gemm_dw_job {
@@ -162,8 +191,8 @@ static void gemm_dw_rows(void *ctx, int64_t begin, int64_t end, int thread)
                                          : b + OPS_GRAD_BLOCK;
                 float sum = 0.0f;
                 for (int64_t t = b; t < stop; t++) {
-                    sum = fmaf(operand(job->c, a->dy[t * a->ldy + j]),
-                               operand(job->c, a->x[t * a->ldx + i]), sum);
+                    sum = fmaf(element(job->c, a->dy, a->dy16, t * a->ldy + j),
+                               element(job->c, a->x, a->x16, t * a->ldx + i), sum);
                 }
                 *dw = fmaf(a->alpha, sum, *dw);
             }

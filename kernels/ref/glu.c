@@ -39,7 +39,11 @@ static void forward_chunks(void *ctx, int64_t begin, int64_t end, int thread)
         float value;
         float slope;
         activate(a->act, a->g[i], &value, &slope);
-        a->h[i] = value * a->u[i];
+        if (a->h16) {
+            a->h16[i] = dtype_f32_to_bf16(value * a->u[i]);
+        } else {
+            a->h[i] = value * a->u[i];
+        }
     }
 }
 

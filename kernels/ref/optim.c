@@ -40,6 +40,27 @@ void ref_axpy(struct ops_context *c, float *y, const float *x, float alpha, int6
     parallel_for(c->pool, chunks_of(count), axpy_chunks, &job);
 }
 
+struct round_job {
+    uint16_t *y;
+    const float *x;
+    int64_t count;
+};
+
+static void round_chunks(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    (void)thread;
+    const struct round_job *job = ctx;
+    for (int64_t i = begin * OPTIM_CHUNK; i < chunk_end(end, job->count); i++) {
+        job->y[i] = dtype_f32_to_bf16(job->x[i]);
+    }
+}
+
+void ref_round(struct ops_context *c, uint16_t *y, const float *x, int64_t count)
+{
+    struct round_job job = {y, x, count};
+    parallel_for(c->pool, chunks_of(count), round_chunks, &job);
+}
+
 struct square_job {
     const float *x;
     int64_t count;

@@ -45,6 +45,8 @@ void ref_logit_grad(struct ops_context *c, const struct logit_grad_args *a);
 void ref_update(struct ops_context *c, const struct update_args *a);
 /* One Adafactor update of p [batch, rows, cols] from g. */
 void ref_adafactor(struct ops_context *c, const struct adafactor_args *a);
+/* y[i] = bf16 of x[i], half to even, i < count. */
+void ref_round(struct ops_context *c, uint16_t *y, const float *x, int64_t count);
 /* y[i] += alpha x[i], i < count. */
 void ref_axpy(struct ops_context *c, float *y, const float *x, float alpha, int64_t count);
 /* Sum of x[i]^2 in double, by chunks of 4096 added in order. */

@@ -17,14 +17,18 @@ static void forward_rows(void *ctx, int64_t begin, int64_t end, int thread)
     const struct rmsnorm_args *a = ctx;
     for (int64_t r = begin; r < end; r++) {
         const float *x = a->x + r * a->ldx;
-        float *y = a->y + r * a->ldy;
         float sum = 0.0f;
         for (int64_t i = 0; i < a->cols; i++) {
             sum = fmaf(x[i], x[i], sum);
         }
         const float rstd = 1.0f / sqrtf(sum / (float)a->cols + a->eps);
         for (int64_t i = 0; i < a->cols; i++) {
-            y[i] = x[i] * rstd * weight(a->w, a->plus_one, i);
+            const float y = x[i] * rstd * weight(a->w, a->plus_one, i);
+            if (a->y16) {
+                a->y16[r * a->ldy + i] = dtype_f32_to_bf16(y);
+            } else {
+                a->y[r * a->ldy + i] = y;
+            }
         }
         if (a->rstd) {
             a->rstd[r] = rstd;

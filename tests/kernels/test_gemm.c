@@ -13,6 +13,7 @@
 
 #include <cmocka.h>
 
+#include "kernels/base/rng.h"
 #include "tests/support/gemm_case.h"
 
 /* What a test runs on. */
@@ -173,16 +174,135 @@ static void rows_do_not_depend_on_m(void **state)
     }
 }
 
+enum { TAIL_ROWS = 67, TAIL_N = 70, TAIL_K = 96, TAIL_RANK = 6 };
+
+/* Operands of a product with a low-rank tail. */
+struct tail_case {
+    struct arena mem;
+    struct tensor w;
+    struct tensor up;   /* [n, rank] */
+    struct tensor down; /* [rank, k] */
+    float *x;           /* [rows, n or k] */
+    float *low;         /* [rows, rank] */
+    uint16_t *x16;
+    float *y[3];
+};
+
+static float *numbers(struct arena *mem, int64_t count, uint64_t seed)
+{
+    float *x;
+    const struct rng_key key = {.seed = seed};
+    assert_int_equal(arena_alloc(mem, (size_t)count, sizeof *x, &x), STATUS_OK);
+    rng_fill_normal(&key, x, count, 1.0f);
+    return x;
+}
+
+static void tail_open(struct tail_case *t)
+{
+    assert_int_equal(arena_open(&t->mem, "case", 4 << 20), STATUS_OK);
+    gemm_random_weight(&t->mem, DTYPE_Q4_1, TAIL_N, TAIL_K, &t->w);
+    gemm_random_weight(&t->mem, DTYPE_F32, TAIL_N, TAIL_RANK, &t->up);
+    gemm_random_weight(&t->mem, DTYPE_F32, TAIL_RANK, TAIL_K, &t->down);
+    t->x = numbers(&t->mem, TAIL_ROWS * TAIL_K, 1);
+    t->low = numbers(&t->mem, TAIL_ROWS * TAIL_RANK, 2);
+    assert_int_equal(arena_alloc(&t->mem, TAIL_ROWS * TAIL_K, sizeof *t->x16, &t->x16), STATUS_OK);
+    for (int i = 0; i < 3; i++) {
+        t->y[i] = numbers(&t->mem, TAIL_ROWS * TAIL_K, 3);
+    }
+}
+
+/* y[0]: product and tail apart; y[1]: fused; y[2]: fused, the operand rounded before. */
+static void tail_forward(struct ops_context *c, struct tail_case *t)
+{
+    const struct gemm_tail tail = {t->low, TAIL_RANK, &t->up, 0.7f};
+    struct gemm_args a = {.x = t->x, .ldx = TAIL_K, .m = TAIL_ROWS, .w = &t->w, .n = TAIL_N,
+                          .y = t->y[0], .ldy = TAIL_N, .alpha = 1.3f};
+    struct gemm_args after = {.x = t->low, .ldx = TAIL_RANK, .m = TAIL_ROWS, .w = &t->up,
+                              .n = TAIL_N, .y = t->y[0], .ldy = TAIL_N, .alpha = 0.7f,
+                              .accumulate = true};
+    c->ops->gemm(c, &a);
+    c->ops->gemm(c, &after);
+    a.tail = &tail;
+    a.y = t->y[1];
+    c->ops->gemm(c, &a);
+    if (c->compute == COMPUTE_BF16) {
+        c->ops->round(c, t->x16, t->x, TAIL_ROWS * TAIL_K);
+        a.x = NULL;
+        a.x16 = t->x16;
+    }
+    a.y = t->y[2];
+    c->ops->gemm(c, &a);
+}
+
+static void tail_backward(struct ops_context *c, struct tail_case *t)
+{
+    const struct gemm_tail tail = {t->low, TAIL_RANK, &t->down, 0.7f};
+    struct gemm_dx_args a = {.dy = t->x, .ldy = TAIL_N, .m = TAIL_ROWS, .w = &t->w, .n = TAIL_N,
+                             .dx = t->y[0], .ldx = TAIL_K, .alpha = 1.3f, .accumulate = true};
+    struct gemm_dx_args after = {.dy = t->low, .ldy = TAIL_RANK, .m = TAIL_ROWS, .w = &t->down,
+                                 .n = TAIL_RANK, .dx = t->y[0], .ldx = TAIL_K, .alpha = 0.7f,
+                                 .accumulate = true};
+    c->ops->gemm_dx(c, &a);
+    c->ops->gemm_dx(c, &after);
+    a.tail = &tail;
+    a.dx = t->y[1];
+    c->ops->gemm_dx(c, &a);
+    if (c->compute == COMPUTE_BF16) {
+        c->ops->round(c, t->x16, t->x, TAIL_ROWS * TAIL_K);
+        a.dy = NULL;
+        a.dy16 = t->x16;
+    }
+    a.dx = t->y[2];
+    c->ops->gemm_dx(c, &a);
+}
+
+/* A gradient of the weight from rounded operands has the bits of one that rounds them. */
+static void rounded_gradient(struct ops_context *c, struct tail_case *t)
+{
+    const int64_t units[] = {0, 33, TAIL_ROWS};
+    struct gemm_dw_args a = {.dy = t->x, .ldy = TAIL_K, .x = t->x + 2, .ldx = TAIL_K, .n = 38,
+                             .k = 40, .dw = t->y[0], .alpha = 0.7f, .unit_begin = units,
+                             .units = 2};
+    c->ops->gemm_dw(c, &a);
+    c->ops->round(c, t->x16, t->x, TAIL_ROWS * TAIL_K);
+    a.dy = NULL;
+    a.dy16 = t->x16;
+    a.x = NULL;
+    a.x16 = t->x16 + 2;
+    a.dw = t->y[1];
+    c->ops->gemm_dw(c, &a);
+    assert_memory_equal(t->y[0], t->y[1], 38 * 40 * sizeof(float));
+}
+
+static void tails_change_no_bit(void **state)
+{
+    struct ops_context c;
+    open_or_skip(&c, *state, 2);
+    for (int way = 0; way < 2; way++) {
+        struct tail_case t;
+        tail_open(&t);
+        (way ? tail_backward : tail_forward)(&c, &t);
+        assert_memory_equal(t.y[0], t.y[1], TAIL_ROWS * TAIL_K * sizeof(float));
+        assert_memory_equal(t.y[0], t.y[2], TAIL_ROWS * TAIL_K * sizeof(float));
+        if (way && c.compute == COMPUTE_BF16) {
+            rounded_gradient(&c, &t);
+        }
+        arena_close(&t.mem);
+    }
+    ops_context_close(&c);
+}
+
 int main(int argc, char **argv)
 {
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
         gemm_bench(argc > 2 ? argv[2] : "", argc > 3 ? atol(argv[3]) : 0);
         return 0;
     }
-    enum { KINDS = 3 };
+    enum { KINDS = 4 };
     static const CMUnitTestFunction FUNCTIONS[KINDS] = {products_match, gradients_match,
-                                                        rows_do_not_depend_on_m};
-    static const char *const NAMES[KINDS] = {"gemm and gemm_dx", "gemm_dw", "rows"};
+                                                        rows_do_not_depend_on_m,
+                                                        tails_change_no_bit};
+    static const char *const NAMES[KINDS] = {"gemm and gemm_dx", "gemm_dw", "rows", "tails"};
     char names[SETTING_COUNT * KINDS][64];
     struct CMUnitTest tests[SETTING_COUNT * KINDS];
     for (int i = 0; i < SETTING_COUNT * KINDS; i++) {

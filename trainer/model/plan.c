@@ -23,6 +23,14 @@ PLAN_OP(logit_stats, logit_args)
 PLAN_OP(logit_grad, logit_grad_args)
 #undef PLAN_OP
 
+static void plan_round(struct ops_context *c, uint16_t *y, const float *x, int64_t count)
+{
+    (void)c;
+    (void)y;
+    (void)x;
+    (void)count;
+}
+
 static void plan_axpy(struct ops_context *c, float *y, const float *x, float alpha, int64_t count)
 {
     (void)c;
@@ -54,6 +62,7 @@ const struct ops PLAN_OPS = {
     .embed_backward = plan_embed_backward,
     .logit_stats = plan_logit_stats,
     .logit_grad = plan_logit_grad,
+    .round = plan_round,
     .axpy = plan_axpy,
     .sync = plan_sync,
 };
@@ -79,7 +88,7 @@ enum status model_plan(const struct model *m, const struct pass *p, int64_t toke
 {
     struct arena step;
     struct arena scratch;
-    struct ops_context ops = {.ops = &PLAN_OPS};
+    struct ops_context ops = {.ops = &PLAN_OPS, .compute = p->ops->compute};
     const struct batch batch = {.tokens = tokens, .n_out = n_out};
     struct pass pass = *p;
     arena_open_measure(&step, "step");

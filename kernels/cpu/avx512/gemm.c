@@ -7,6 +7,7 @@ const struct gemm_tier GEMM_AVX512 = {
     .nr = GEMM_NR,
     .mr = GEMM_MR,
     .pair = GEMM_PAIR,
+    .depth = 256,
     .tile = gemm_tile,
     .finish = gemm_finish,
     .pack_rows = gemm_pack_rows,
