@@ -249,11 +249,13 @@ static enum status check_columns(struct run *r)
     for (int64_t k = 0; k < c->reward_funcs.count; k++) {
         const struct reward *reward = reward_find(c->reward_funcs.items[k]);
         json_t *row = reward && reward->needs ? run_row(&r->train, 0) : NULL;
+        const bool solution = row && strcmp(reward->needs, "solution") == 0;
         const bool there = !row || json_object_get(row, reward->needs)
-                           || json_object_get(row, "answer");
+                           || (solution && json_object_get(row, "answer"));
         json_decref(row);
         if (!there) {
-            return dataset_need_column(r->train.set, c->dataset_solution_column);
+            return dataset_need_column(r->train.set, solution ? c->dataset_solution_column
+                                                              : reward->needs);
         }
     }
     return STATUS_OK;

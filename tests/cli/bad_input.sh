@@ -105,6 +105,9 @@ expect 3 "rows.jsonl: row 1 needs the column 'prompt'; it has 'question', 'answe
 expect 3 "rows.jsonl: row 1 needs the column 'ask'" grpo dataset_prompt_column=ask
 printf '{"prompt":"1"}\n' >rows.jsonl
 expect 3 "rows.jsonl: row 1 needs the column 'solution'; it has 'prompt'" grpo
+printf '{"prompt":"1","answer":"1"}\n' >rows.jsonl
+expect 3 "rows.jsonl: row 1 needs the column 'metadata'; it has 'prompt', 'answer'" \
+    grpo reward_funcs=procedural
 printf '{"prompt":"1","answer":"1"}\n{"question":"1"}\n' >rows.jsonl
 expect 3 "rows.jsonl: row 2: needs the column 'prompt'; it has 'question'" \
     grpo per_device_train_batch_size=16
