@@ -217,6 +217,8 @@ struct recipe {
     int64_t top_k; /* 0: off */
     double min_p;  /* 0: off */
     double repetition_penalty;
+    bool dynamic_sampling;
+    int64_t dynamic_sampling_waves;
     struct string_list stop_strings;
     char *structured_outputs_regex;
     json_t *generation_kwargs;

@@ -57,6 +57,11 @@ static const struct recipe_field ROWS[] = {
     {"use_bias_correction_kl", NULL, FIELD_BOOL, 0, AT(use_bias_correction_kl), "true", NULL, 0, 0,
      NULL, RECIPE_GRPO, "grpo", "multiply the KL term by the ratio"},
 
+    {"dynamic_sampling", NULL, FIELD_BOOL, 0, AT(dynamic_sampling), "false", NULL, 0, 0, NULL,
+     RECIPE_GRPO, "grpo", "replace groups of equal rewards by fresh prompts (DAPO)"},
+    {"dynamic_sampling_waves", NULL, FIELD_INT, 0, AT(dynamic_sampling_waves), "3", NULL, 1, 64,
+     NULL, RECIPE_GRPO, "grpo", "most times that a round's groups are replaced"},
+
     /* sampling */
     {"temperature", NULL, FIELD_FLOAT, 0, AT(temperature), "1", NULL, 0, 1e3, NULL, RECIPE_GRPO,
      "sampling", "divides the logits, in training too; 0: greedy (generate alone)"},

@@ -139,6 +139,7 @@ static enum status train_with_parts(struct run *r, struct parts *p, struct train
                 .weights = p->weights,
                 .call_rows = c->per_device_train_batch_size * c->steps_per_generation,
             },
+        .dynamic_waves = c->dynamic_sampling ? c->dynamic_sampling_waves : 0,
         .micro_batch_tokens = c->micro_batch_tokens,
         .gradient_checkpointing = c->gradient_checkpointing,
         .log_completions = c->log_completions,

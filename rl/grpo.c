@@ -121,6 +121,12 @@ static enum status roll_out(struct grpo *g, int64_t round)
     if (status == STATUS_OK) {
         status = rollout_round(&g->config->rollout, g->env, indices, groups, round, &live->data);
     }
+    if (status == STATUS_OK && g->config->dynamic_waves > 0) {
+        status = grpo_replace_flat(g, round, &live->data);
+        if (status != STATUS_OK) {
+            round_close(&live->data);
+        }
+    }
     free(indices);
     TRY(status);
     g->live_count++;
@@ -185,6 +191,8 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     struct grpo *g = ctx;
     int64_t first;
     g->step = step;
+    g->waves = 0;
+    g->replaced_groups = 0;
     sync_reference(g, step);
     grpo_plan_window(&g->config->plan, step, &first, &g->window);
     TRY(renew_rounds(g, first, g->window));

@@ -35,6 +35,7 @@ struct grpo_config {
     struct model_reference *reference; /* full training with beta; NULL: the bare base */
     int64_t ref_sync_steps;      /* reference moves to the policy every so many steps; 0: never */
     double ref_mixup_alpha;
+    int64_t dynamic_waves;       /* times flat groups are replaced by fresh prompts; 0: never */
     int64_t micro_batch_tokens;  /* token budget of a forward/backward; larger groups are split */
     bool gradient_checkpointing;
     bool log_completions;        /* write completions.jsonl */

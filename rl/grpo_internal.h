@@ -76,6 +76,8 @@ struct grpo {
     int64_t window;          /* micro-steps of this optimizer step */
     int64_t skipped_groups;
     bool on_policy;          /* every round of the step was rolled out in it */
+    int64_t waves;           /* of replacements in this step, and groups replaced */
+    int64_t replaced_groups;
     int64_t saved_rounds;    /* rounds before this are in a checkpoint: their journals can go */
     double num_tokens;       /* running total, TRL's num_tokens */
     struct entropy_control entropy;
@@ -126,6 +128,9 @@ MUST_USE enum status grpo_score_reference(struct grpo *g, int64_t live);
 
 /* Importance ratios of a round whose sampler was foreign. Fails with MEMORY. */
 MUST_USE enum status grpo_correct(struct grpo *g, struct live_round *live);
+
+/* Replaces the round's groups of equal rewards (grpo_dynamic.c). Collective. Fails as rollout_round. */
+MUST_USE enum status grpo_replace_flat(struct grpo *g, int64_t round, struct round *r);
 
 /* Log fields of a step (collective). */
 MUST_USE enum status grpo_log(void *ctx, const double *totals, json_t *line);

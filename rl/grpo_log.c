@@ -346,6 +346,11 @@ static void put_rollout_work(const struct grpo *g, json_t *line)
     }
     put(line, "rollout/prefix_saved",
         (double)sum.saved_rows / (double)(sum.rows + sum.saved_rows + 1));
+    if (g->waves > 0) {
+        (void)json_object_set_new(line, "dynamic_sampling/waves", json_integer(g->waves));
+        (void)json_object_set_new(line, "dynamic_sampling/replaced",
+                                  json_integer(g->replaced_groups));
+    }
     (void)json_object_set_new(line, "rollout/preemptions", json_integer(sum.preemptions));
     if (sum.drafted > 0) {
         put(line, "rollout/acceptance", (double)sum.accepted / (double)sum.drafted);

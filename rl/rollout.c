@@ -115,7 +115,8 @@ static void missing_close(struct missing *m)
 }
 
 /* Group g belongs to rank g % size. */
-static enum status find_missing(const struct comm *comm, const struct round *r, struct missing *m)
+static enum status find_missing(const struct rollout_config *c, const struct comm *comm,
+                                const struct round *r, struct missing *m)
 {
     const size_t groups = (size_t)r->groups + 1;
     *m = (struct missing){
@@ -139,7 +140,7 @@ static enum status find_missing(const struct comm *comm, const struct round *r, 
             m->prompts[m->count++] = (struct prompt){
                 .ids = r->group[g].prompt,
                 .count = r->group[g].prompt_count,
-                .row = (uint32_t)g,
+                .row = (uint32_t)(c->first_row + g),
                 .samples = samples,
                 .which = which,
             };
@@ -168,7 +169,7 @@ static enum status generate_mine(const struct rollout_config *c, const struct ro
 {
     struct missing m;
     struct completion_set set = {0};
-    enum status status = find_missing(env->comm, r, &m);
+    enum status status = find_missing(c, env->comm, r, &m);
     struct record_ctx record = {journal, m.group_of, r->group_size};
     struct generate_args args = {
         .model = env->model,

@@ -85,6 +85,8 @@ struct rollout_config {
     struct reward_set *rewards;
     const double *weights; /* [rewards->count] */
     int64_t call_rows;     /* rows of a virtual rank's generation call; 0: the whole round */
+    int64_t first_row;     /* random keys: a group's index is first_row + its place */
+    int64_t wave;          /* of the round, 0 the first; tells journals apart */
     const struct rollout_journal *journal; /* NULL: none */
     const struct completion_source *source; /* NULL: the engine samples (generate) */
 };

@@ -45,7 +45,7 @@ static uint64_t round_key(const struct rollout_config *c, const struct round *r,
 {
     const struct sample_config *s = &c->sample;
     const double numbers[] = {
-        (double)round_index, (double)r->groups, (double)r->group_size,
+        (double)round_index, (double)c->first_row, (double)r->groups, (double)r->group_size,
         (double)c->max_completion_length, s->temperature, (double)s->top_k, s->top_p, s->min_p,
         s->repetition_penalty, s->presence_penalty, s->frequency_penalty,
         (double)s->min_new_tokens, (double)s->suppress_count, (double)s->stop_count,
@@ -181,8 +181,8 @@ enum status rollout_journal_open(const struct rollout_config *c, const struct ro
     struct reading reading = {{c, env->comm, r}, round_index, round_key(c, r, round_index)};
     TRY(file_mkdirs(c->journal->folder));
     TRY(each_journal(c->journal->folder, read_journal, &reading));
-    (void)snprintf(path, sizeof path, "%s/round-%lld-rank-%d.bin", c->journal->folder,
-                   (long long)round_index, env->comm->rank);
+    (void)snprintf(path, sizeof path, "%s/round-%lld-rank-%d-wave-%lld.bin", c->journal->folder,
+                   (long long)round_index, env->comm->rank, (long long)c->wave);
     return journal_open(out, path, reading.key);
 }
 
