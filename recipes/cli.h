@@ -43,6 +43,8 @@ struct command_args {
     bool no_specials;
     bool skip_specials;
     bool checkpointing;
+    bool unshared;
+    bool spread;
     int64_t limit;       /* rows; 0: all */
     int64_t threads;
     int64_t context;
@@ -52,6 +54,7 @@ struct command_args {
     int64_t prompts;
     int64_t generations;
     int64_t completion;
+    int64_t slots;
     int64_t steps;
     int64_t seq;
 };

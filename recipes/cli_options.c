@@ -37,12 +37,15 @@ const struct option_row OPTIONS[] = {
     {"prompts", OPTION_INT, ARG_AT(prompts), "N", "prompts of a round"},
     {"generations", OPTION_INT, ARG_AT(generations), "N", "completions per prompt"},
     {"completion", OPTION_INT, ARG_AT(completion), "N", "tokens of a completion"},
+    {"slots", OPTION_INT, ARG_AT(slots), "N", "completions decoded at once"},
     {"steps", OPTION_INT, ARG_AT(steps), "N", "steps"},
     {"seq", OPTION_INT, ARG_AT(seq), "N", "tokens of a row"},
     {"json", OPTION_FLAG, ARG_AT(json), NULL, "print JSON"},
     {"print", OPTION_FLAG, ARG_AT(print), NULL, "print the resolved recipe"},
     {"no-specials", OPTION_FLAG, ARG_AT(no_specials), NULL, "add no BOS or EOS"},
     {"skip-specials", OPTION_FLAG, ARG_AT(skip_specials), NULL, "leave special tokens out of texts"},
+    {"unshared", OPTION_FLAG, ARG_AT(unshared), NULL, "compute every prompt once per completion"},
+    {"spread", OPTION_FLAG, ARG_AT(spread), NULL, "geometric completion lengths, at most 8 times"},
     {"checkpointing", OPTION_FLAG, ARG_AT(checkpointing), NULL, "recompute blocks in the backward"},
 };
 

@@ -77,11 +77,11 @@ static const struct command COMMANDS[] = {
      "the one named in adapter_config.json unless --base is given."},
     {"bench", "speed against the machine's limits", "sft|decode|grpo|roofline --model M [--batch N]",
      "model base compute threads batch seq steps checkpointing tokens prompt generate prompts "
-     "generations completion context tokenizer",
+     "generations completion slots unshared spread context tokenizer",
      0, 1, stage_bench,
      "sft: LoRA steps on --batch rows of --seq tokens. decode: --prompt tokens of prefill, then\n"
      "--generate steps, for each --batch. grpo: --prompts x --generations completions of\n"
-     "--completion tokens. roofline needs no model: the tiers' GEMM peaks and the memory's rate.\n"
+     "--completion tokens, with --spread of geometric lengths around it. roofline needs no model: the tiers' GEMM peaks and the memory's rate.\n"
      "Each figure is one JSON line; limit_fraction is the time that the peak of this tier and the\n"
      "memory rate allow over the time it took."},
     {"recipes", "list the shipped recipes, copy one", "[NAME [DESTINATION]]", "", 0, 2, cmd_recipes,

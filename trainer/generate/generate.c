@@ -425,7 +425,9 @@ static enum status run_step(struct scheduler *s)
         s->stat.draw_seconds += clock_seconds() - drawing;
     }
     const double seconds = clock_seconds() - start;
-    speculation_note_step(&s->speculation, s->stat.rows - rows, seconds);
+    if (s->step_prompt_rows == 0) {
+        speculation_note_step(&s->speculation, s->stat.rows - rows, seconds);
+    }
     s->stat.decode_seconds += s->step_prompt_rows == 0 ? seconds : 0.0;
     return STATUS_OK;
 }

@@ -24,7 +24,7 @@ struct speculation {
     double kept[SPECULATION_CLASSES];
 };
 
-/* A step of `rows` token rows took `seconds`. */
+/* A step of `rows` decoded and guessed rows took `seconds`. */
 void speculation_note_step(struct speculation *p, int64_t rows, double seconds);
 
 /* A guess after `match` known tokens was checked; `kept`: share of the members that drew it. */

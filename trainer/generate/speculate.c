@@ -9,8 +9,9 @@
 #include "trainer/generate/scheduler_internal.h"
 
 static const double FADE = 0.98;       /* of the past, per step */
-static const double FIRST_GUESS = 0.7; /* share kept before any was measured */
-static const double MARGIN = 1.1;      /* a guess has to pay this much */
+static const double FIRST_GUESS = 0.6; /* share kept before any was measured */
+static const double MARGIN = 1.2;      /* a guess has to pay this much */
+enum { MOST_ROWS = 8 };                /* beyond, products bound the time: a row more never pays */
 
 void speculation_note_step(struct speculation *p, int64_t rows, double seconds)
 {
@@ -62,6 +63,9 @@ int64_t speculation_length(const struct speculation *p, enum generate_drafts mod
 {
     if (mode == DRAFTS_ALWAYS) {
         return SPECULATION_MOST;
+    }
+    if (mode == DRAFTS_NEVER || rows > MOST_ROWS) {
+        return 0;
     }
     const double needed = needed_share(p, rows > 0 ? rows : 1);
     const double share = kept_share(p, match);

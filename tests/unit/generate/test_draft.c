@@ -126,11 +126,13 @@ static void guesses_go_as_far_as_they_pay(void **state)
     p.rt = 0.0;
     p = (struct speculation){.tried = {[3] = p.tried[3]}, .kept = {[3] = p.kept[3]}};
     for (int i = 0; i < 50; i++) { /* half the time is in the rows */
-        speculation_note_step(&p, 1 + i % 8, 0.5 + (1 + i % 8) * 0.125);
+        speculation_note_step(&p, 1 + i % 8, 0.5 + (1 + i % 8) * 0.0625);
     }
     assert_int_equal(speculation_length(&p, DRAFTS_AUTO, 9, 4), 0);
     const int64_t short_match = speculation_length(&p, DRAFTS_AUTO, 2, 4);
     assert_true(short_match >= 1 && short_match < SPECULATION_MOST);
+    assert_int_equal(speculation_length(&p, DRAFTS_AUTO, 2, 9), 0); /* too many rows */
+    assert_int_equal(speculation_length(&p, DRAFTS_NEVER, 2, 4), 0);
     struct speculation full = {0};
     for (int i = 0; i < 50; i++) { /* all of the time is in the rows: never */
         speculation_note_step(&full, 1 + i % 8, (1 + i % 8) * 0.125);
