@@ -74,9 +74,16 @@ static void collect(struct reader *r, struct slice text, enum grade_boxed mode, 
     size_t limit = text.n;     /* the search ends here */
     size_t max = text.n;       /* so do the contents */
     size_t right = SIZE_MAX;   /* start of the box to the right */
+    size_t boxed = find_last(text, "\\boxed", limit);
+    size_t fbox = find_last(text, "\\fbox", limit);
     for (;;) {
-        const size_t boxed = find_last(text, "\\boxed", limit);
-        const size_t fbox = find_last(text, "\\fbox", limit);
+        /* Only what was used up is searched again, so that the text is read once. */
+        if (boxed != SIZE_MAX && boxed >= limit) {
+            boxed = find_last(text, "\\boxed", limit);
+        }
+        if (fbox != SIZE_MAX && fbox >= limit) {
+            fbox = find_last(text, "\\fbox", limit);
+        }
         if (boxed == SIZE_MAX && fbox == SIZE_MAX) {
             return;
         }

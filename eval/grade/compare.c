@@ -170,10 +170,12 @@ static bool compare_numbers(struct comparison *c, const struct expr *gold, const
         } else if (expr_is_integer(a) && expr_is_integer(b) && expr_same(a, b)) {
             return true;
         }
-    } else if (!c->strict && value_nearly_equal(gold, pred, &c->steps)) {
+    } else if (compare_factors(c, gold, pred) == VALUE_EQUAL ||
+               (!c->strict && value_nearly_equal(gold, pred, &c->steps))) {
         return true;
     }
-    return value_equal(gold, pred, &c->steps) == VALUE_EQUAL;
+    return value_equal(gold, pred, &c->steps) == VALUE_EQUAL &&
+           (c->strict || compare_provable(gold, pred));
 }
 
 static bool compare_matrices(struct comparison *c, const struct expr *gold,

@@ -37,6 +37,14 @@ const struct expr *compare_minus(struct expr_pool *p, const struct expr *a, cons
 const struct expr *compare_make_interval(struct expr_pool *p, const struct expr *a,
                                          const struct expr *b, bool left_open, bool right_open);
 
+/* Would the reference's simplification find that a and b are equal, if they are? */
+bool compare_provable(const struct expr *a, const struct expr *b);
+
+/* Products with floats and the same other factors: are their numbers equal? VALUE_UNKNOWN for any
+ * other pair. */
+enum value_verdict compare_factors(struct comparison *c, const struct expr *a,
+                                   const struct expr *b);
+
 /* Is the expression made of symbols alone? */
 bool compare_only_symbols(const struct expr *e);
 

@@ -255,8 +255,37 @@ static const struct expr *inequality(struct expr_pool *p, fmpq_t c[3], enum expr
     return NULL;
 }
 
+/* x^n = c for an odd n: the real root. NULL for anything else. */
+static const struct expr *odd_root(struct comparison *c, const struct expr *r)
+{
+    const struct expr *power = r->args[0];
+    const struct expr *right = r->args[1];
+    if (r->relation != EXPR_EQ || power->kind != EXPR_POW || power->args[0]->kind != EXPR_SYMBOL ||
+        !expr_is_integer(power->args[1]) || right->kind != EXPR_RATIONAL ||
+        fmpq_sgn(power->args[1]->q) <= 0 || fmpz_is_even(fmpq_numref(power->args[1]->q)) ||
+        fmpq_is_zero(right->q)) {
+        return NULL;
+    }
+    struct expr *size = expr_rational(c->pool, right->q);
+    struct expr *index = expr_integer(c->pool, 1);
+    if (!size || !index) {
+        return NULL;
+    }
+    fmpq_abs(size->q, size->q);
+    fmpq_inv(index->q, power->args[1]->q);
+    const struct expr *root =
+        expr_binary(c->pool, EXPR_MUL, expr_integer(c->pool, fmpq_sgn(right->q)),
+                    expr_binary(c->pool, EXPR_POW, size, index));
+    return root ? expr_set(c->pool, &root, 1) : NULL;
+}
+
 static const struct expr *solve_one(struct comparison *c, const struct expr *r)
 {
+    const struct expr *odd = odd_root(c, r);
+    if (odd) {
+        return odd;
+    }
+
     fmpq_t coefficient[3];
     const struct expr *root[2] = {NULL, NULL};
     const struct expr *symbol;

@@ -197,6 +197,9 @@ static void read_latex(struct reader *r, struct slice text, const struct pattern
             return;
         }
         parts[count] = parse_latex(r, normal, &out->reason);
+        if (normal.n == 0 && content.n > 0 && !parts[count]) {
+            out->reason = "the LaTeX is empty or too long";
+        }
         if (parts[count] && boxed != GRADE_BOXED_LAST && group(text, m, 2 * k + 2).n > 0) {
             parts[count] = expr_percent(r->pool, parts[count]);
         }

@@ -4,7 +4,7 @@
 
 #include "eval/grade/extract.h"
 
-enum { MAX_REPEATS = 512 };
+enum { MAX_REPEATS = 512, MAX_BYTES = 16384 };
 
 static struct slice spaces(struct expr_pool *pool, struct slice text)
 {
@@ -281,6 +281,9 @@ struct slice normalize_latex(struct reader *r, struct slice t, const struct grad
 {
     if (boxed != GRADE_BOXED_NONE) {
         t = boxed_content(r, t, boxed);
+    }
+    if (t.n > MAX_BYTES) {
+        return (struct slice){"", 0}; /* no answer is that long, and patterns take squares of it */
     }
     t = basic(r, t);
     if (config->equations) {

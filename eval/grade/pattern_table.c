@@ -34,10 +34,11 @@
 /* Plain numbers and expressions. */
 #define OPERATORS "+\\-*×/^()÷"
 #define EXPR_SIGNS "[\\d.\\s" OPERATORS "]"
-#define EXPR "(-?\\(?-?\\d" EXPR_SIGNS "*[" OPERATORS "]" EXPR_SIGNS "+\\)?)"
+/* The lengths are bounds on the work: each digit of a text may begin an expression. */
+#define EXPR "(-?\\(?-?\\d" EXPR_SIGNS "{0,400}[" OPERATORS "]" EXPR_SIGNS "{1,400}\\)?)"
 #define NUMBER                                                                                     \
     "(?<!\\d)(?:(-?[1-9]\\d{0,2}(?:[ ,]\\d{3})+)(\\.\\d+)?|(-?\\d+)([.,]\\d+)|(\\.\\d+)|(-?\\d+))" \
-    "(\\s*(?:%|[Pp]ercent|\\s*[Pp]ercentage|\\s*[Pp]ct))?"
+    "(\\s*+(?:%|[Pp]ercent|[Pp]ercentage|[Pp]ct))?"
 #define CURRENCIES "$€£¥₹₽₪₩₫฿₡₢₣₤₥₦₧₨₭₮₯₰₱₲₳₴₵₶₷₸₺₻₼₾₿"
 #define BEFORE "(?:^|\\s|=)(?:\\*\\*)?"
 #define AFTER "(?:\\*\\*)?(?:\\.|,|:|\\s|\\)|\\$|$)"
@@ -82,17 +83,17 @@ static const struct {
     {"\\s\\.", " 0."},
     {"\\{\\.", "{0."},
     {"~=", "\\approx"},
-    {"\\s*\\{\\s*,\\s*\\}", ","},
-    {"(?<![a-zA-Z])(?:,?\\s*(?:and|or))(?![a-zA-Z])", ","},
-    {",?\\s*\\\\text\\{\\s*(?:and|or)\\s*\\}", ","},
+    {"\\s*+\\{\\s*+,\\s*+\\}", ","},
+    {"(?<![a-zA-Z])(?:,?\\s*+(?:and|or))(?![a-zA-Z])", ","},
+    {",?\\s*+\\\\text\\{\\s*+(?:and|or)\\s*+\\}", ","},
     {"(?<!\\\\)\\\\\\s", " "},
     {"infinity", "\\infty"},
     {",?\\\\ldots", " "},
-    {"\\s*\\bpercentage\\b", "\\%"},
+    {"\\s*+\\bpercentage\\b", "\\%"},
     {"\\\\text\\{percentage\\}", "%"},
-    {"\\s*\\bpercent\\b", "\\%"},
+    {"\\s*+\\bpercent\\b", "\\%"},
     {"\\\\text\\{percent\\}", "%"},
-    {"\\s*\\bpct\\b", "\\%"},
+    {"\\s*+\\bpct\\b", "\\%"},
     {"\\\\text\\{pct\\}", "%"},
     {"(?<!\\\\)inf(?!inity)", "\\infty"},
     {" sqrt", "\\sqrt"},
@@ -123,12 +124,12 @@ static const struct pattern_source SOURCES[PATTERN_COUNT] = {
     [PATTERN_LEFT] = {"\\\\m?left" LEFT_SIGNS, false},
     [PATTERN_RIGHT] = {"\\\\m?right" RIGHT_SIGNS, false},
     [PATTERN_PERMUTATION] = {"\\(" TERM "\\)_\\{" TERM "\\}", false},
-    [PATTERN_REMOVE] = {"\\\\mathrm\\{th\\}|\\\\!\\s*|\\\\text\\s*\\{\\s*\\}|\\\\\\$|\\$|"
+    [PATTERN_REMOVE] = {"\\\\mathrm\\{th\\}|\\\\!\\s*|\\\\text\\s*+\\{\\s*+\\}|\\\\\\$|\\$|"
                          "(?<!\\\\)[\"']|\\\\displaystyle",
                         false},
     [PATTERN_DOUBLE_SLASH] = {"\\\\\\\\(?=[a-zA-Z])", false},
     [PATTERN_UNIT_TEXT] = {"(\\\\(?:text|mbox)\\{.*?\\})(\\^\\d|\\{\\^\\d\\})?$", false},
-    [PATTERN_UNIT_WORD] = {"(\\d|\\}|\\s)\\s*(?:(?:" UNITS ")(?:s|es)?)\\s*$", false},
+    [PATTERN_UNIT_WORD] = {"(\\d|\\}|\\s)(?:\\s*+(?:" UNITS ")|\\s* m east)(?:s|es)?\\s*$", false},
     [PATTERN_CARET_PAREN] = {"\\^\\s?\\((.*?)\\)", false},
     [PATTERN_SQRT_PAREN] = {"sqrt\\s?\\((.*?)\\)", false},
     [PATTERN_FRAC_DIGITS] = {"\\\\frac\\s?(\\d)\\s?(\\d+)", false},

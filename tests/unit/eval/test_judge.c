@@ -120,6 +120,11 @@ static void hostile_texts_are_bounded(void **state)
         {"$", "\\frac", 20000, "$"},
         {"", "\xff\xc0\x80", 100000, "\\boxed{7}"},
         {"", "- 1 + ", 50000, ""},
+        {"", "1 ", 100000, ""},
+        {"$7", " ", 100000, "$"},
+        {"$", "\\text{ ", 3000, "$"},
+        {"$", "^(", 8000, "$"},
+        {"answer:", " ", 300000, "7"},
     };
     struct grade *g;
     assert_int_equal(grade_open(GRADE_MATH_VERIFY, &g), STATUS_OK);
@@ -151,7 +156,7 @@ static void huge_numbers_have_no_value_and_a_reason(void **state)
     assert_int_equal(grade_parse(g, s, n, &GRADE_CONFIG_OPEN_R1_ANSWER, &a), STATUS_OK);
     assert_true(*grade_answer_reason(a) != '\0');
     assert_int_equal(grade_reward(g, s, n, "\\boxed{1}", 9, &reward), STATUS_OK);
-    assert_true(reward == 0.0);
+    assert_true(isnan(reward));
     free(s);
     s = malloc((5 << 20) + 1);
     assert_non_null(s);
