@@ -159,11 +159,78 @@ static void damaged_log_probs_are_refused(void **state)
     bench_close(&b);
 }
 
+/* What a reward of a call saw: the size of each call, and its rows by prompt and sample. */
+struct seen {
+    int64_t calls;
+    int64_t counts[8];
+    int64_t rows;
+};
+
+static enum status look(void *state, const struct reward_call *call, double *scores)
+{
+    struct seen *s = state;
+    s->counts[s->calls++] = call->count;
+    for (int64_t i = 0; i < call->count; i++) {
+        const struct reward_input *in = &call->inputs[i];
+        assert_int_equal(in->group * SIZE + in->sample, s->rows); /* in the sampler's order */
+        assert_int_equal(in->ids[0], 70 + s->rows);
+        assert_int_equal(in->tokens, s->rows % 3 + 1);
+        assert_int_equal(in->truncated, s->rows % 2 != 0);
+        assert_string_equal(in->prompt, in->group == 0 ? "one" : "two words");
+        assert_null(in->messages);
+        assert_int_equal(json_integer_value(json_object_get(in->row, "row")),
+                         in->group == 0 ? 4 : 1);
+        scores[i] = (double)(100 * s->calls + i);
+        s->rows++;
+    }
+    return STATUS_OK;
+}
+
+static const struct reward LOOK = {.name = "look", .scope = REWARD_CALL, .score = look};
+
+/* A round is cut into the calls of virtual ranks; the last one may be shorter. */
+static void rewards_of_calls_see_slices(void **state)
+{
+    (void)state;
+    static const int64_t INDICES[GROUPS] = {4, 1};
+    static const struct {
+        int64_t call_rows;
+        int64_t calls;
+        int64_t first;
+        int64_t last;
+    } CASES[] = {{0, 1, 6, 6}, {6, 1, 6, 6}, {3, 2, 3, 3}, {2, 3, 2, 2}, {4, 2, 4, 2}, {9, 1, 6, 6}};
+    for (size_t k = 0; k < sizeof CASES / sizeof CASES[0]; k++) {
+        struct bench b;
+        struct round round;
+        struct seen seen = {0};
+        bench_open(&b, false, true);
+        b.rewards.items[1] = (struct reward_use){.reward = &LOOK, .name = "look", .state = &seen};
+        b.rewards.count = 2;
+        const double weights[] = {1.0, 0.5};
+        b.config.weights = weights;
+        b.config.call_rows = CASES[k].call_rows;
+        assert_int_equal(rollout_round(&b.config, &b.env, INDICES, GROUPS, 0, &round), STATUS_OK);
+        assert_int_equal(seen.calls, CASES[k].calls);
+        assert_int_equal(seen.counts[0], CASES[k].first);
+        assert_int_equal(seen.counts[seen.calls - 1], CASES[k].last);
+        const int64_t size = CASES[k].call_rows > 0 ? CASES[k].call_rows : GROUPS * SIZE;
+        for (int64_t i = 0; i < GROUPS * SIZE; i++) {
+            const double score = (double)(100 * (i / size + 1) + i % size);
+            assert_true(round.row[i].rewards[0] == (double)(i % 3 + 1));
+            assert_true(round.row[i].rewards[1] == score);
+            assert_true(round.row[i].reward == round.row[i].rewards[0] + 0.5 * score);
+        }
+        round_close(&round);
+        bench_close(&b);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_become_rounds),
         cmocka_unit_test(damaged_log_probs_are_refused),
+        cmocka_unit_test(rewards_of_calls_see_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
