@@ -266,6 +266,32 @@ static void product_item(struct item *it)
     }
 }
 
+/* Few rows: weights are multiplied as they are decoded. False: the type cannot. */
+static bool product_direct(const struct item *it)
+{
+    const struct product *p = it->p;
+    if (p->by_rows || p->slices > 1 || p->m > GEMM_DIRECT_ROWS || p->red % GEMM_GROUP != 0) {
+        return false;
+    }
+    const int64_t most = p->m == GEMM_DIRECT_ROWS ? GEMM_DIRECT_ROWS : 2;
+    for (int64_t row = 0; row < p->m; row += most) {
+        const int64_t rows = least(most, p->m - row);
+        const struct gemm_finish last = finish_of(it, 0, row, rows);
+        const struct gemm_direct direct = {
+            .block = {.w = p->w, .row = p->first_row + it->col, .rows = it->cols,
+                      .cols = p->red, .dst = it->sum},
+            .a = p->a + row * p->a_row,
+            .a_row = p->a_row,
+            .round = p->round,
+            .last = &last,
+        };
+        if (!p->t->direct(&direct)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Items go panel after panel, so a thread decodes a panel once for all its chunks. */
 static void product_items(void *ctx, int64_t begin, int64_t end, int thread)
 {
@@ -286,7 +312,9 @@ static void product_items(void *ctx, int64_t begin, int64_t end, int thread)
         item.cols = least(p->panel, p->cols - col);
         item.row = i % p->chunks * p->chunk;
         item.rows = least(p->chunk, p->m - item.row);
-        product_item(&item);
+        if (p->tail || !product_direct(&item)) {
+            product_item(&item);
+        }
     }
 }
 
@@ -306,6 +334,7 @@ static void product_panels(struct product *p)
     p->panels = ceil_div(p->cols, p->panel);
     p->depth = p->red;
     p->strip = all;
+    ASSERT(p->m > GEMM_DIRECT_ROWS || p->by_rows || strips == 1); /* a strip is an item */
     if (strips * (all + tail) > PANEL_FLOATS) {
         const int64_t room = (PANEL_FLOATS - strips * tail) / strips / t->nr * t->pair;
         p->depth = room / GEMM_SUPER * GEMM_SUPER;

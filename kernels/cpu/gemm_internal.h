@@ -18,6 +18,7 @@
 
 enum {
     GEMM_MAX_SLICES = 64, /* ops_context_open refuses more */
+    GEMM_DIRECT_ROWS = 4, /* rows that are multiplied without a panel, at most */
     GEMM_GROUP = 32,      /* columns that decode together; panels start at multiples */
     GEMM_SUPER = 256      /* same for the K-quants */
 };
@@ -59,6 +60,16 @@ struct gemm_block {
     float *dst;
 };
 
+/* A strip of at most nr weight rows times last->rows rows of a (1, 2 or GEMM_DIRECT_ROWS), all of
+ * the reduction at once. block.dst is scratch for [GEMM_DIRECT_ROWS][nr] sums. */
+struct gemm_direct {
+    struct gemm_block block;
+    const float *a;
+    int64_t a_row;
+    bool round; /* weights of a tier without pairs in COMPUTE_BF16 */
+    const struct gemm_finish *last;
+};
+
 struct gemm_tier {
     int nr;   /* columns of a strip */
     int mr;   /* rows of a tile */
@@ -66,6 +77,8 @@ struct gemm_tier {
     int depth; /* elements of the reduction per pass, so that a strip of b stays in L1; even */
     void (*tile)(const struct gemm_tile *t);
     void (*finish)(const struct gemm_finish *f);
+    /* Whole groups of columns only. False: the type has no such path and nothing was done. */
+    bool (*direct)(const struct gemm_direct *d);
     /* Reduction over the columns: dst[unit][nr], strip column = weight row, rows <= nr. Columns
      * are written up to the next multiple of GEMM_GROUP. Strip columns past `rows` hold nothing of
      * use; for rows <= nr / 2 the upper half is not written (multiply it narrow). */

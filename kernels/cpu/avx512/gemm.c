@@ -10,6 +10,7 @@ const struct gemm_tier GEMM_AVX512 = {
     .depth = 256,
     .tile = gemm_tile,
     .finish = gemm_finish,
+    .direct = gemm_direct,
     .pack_rows = gemm_pack_rows,
     .pack_columns = gemm_pack_columns,
     .pack_a = gemm_pack_a,

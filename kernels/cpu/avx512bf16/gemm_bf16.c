@@ -19,12 +19,22 @@ GEMM_INLINE vf g_pairs(vf low, vf high)
 }
 
 /* Lane i: the pair (even[i], odd[i]), even in the low half. */
-GEMM_INLINE void g_put(float *dst, vf even, vf odd)
+GEMM_INLINE vf g_unit(vf even, vf odd)
 {
     const vi weave = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8,
                                       23, 7, 22, 6, 21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
     const vi both = g_as_int(g_pairs(even, odd));
-    g_store(dst, g_as_float(_mm512_permutexvar_epi16(weave, both)));
+    return g_as_float(_mm512_permutexvar_epi16(weave, both));
+}
+
+GEMM_INLINE void g_put(float *dst, vf even, vf odd)
+{
+    g_store(dst, g_unit(even, odd));
+}
+
+GEMM_INLINE vf g_take(vf sum, const float *a, vf even, vf odd)
+{
+    return g_mac(sum, g_set(a[0]), g_unit(even, odd));
 }
 
 #include "kernels/cpu/gemm/all.inc"
@@ -52,6 +62,7 @@ const struct gemm_tier GEMM_AVX512_BF16 = {
     .depth = 256,
     .tile = gemm_tile,
     .finish = gemm_finish,
+    .direct = gemm_direct,
     .pack_rows = gemm_pack_rows,
     .pack_columns = gemm_pack_columns,
     .pack_a = gemm_pack_a,
