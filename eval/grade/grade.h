@@ -36,7 +36,22 @@ bool grade_equal(const char *a, const char *b);
  * not, NaN when the row has no gold answer. */
 double grade_completion(const char *completion, const json_t *row);
 
-/* Which verdicts: those of Math-Verify with its quirks, or with its known errors mended. */
+/*
+ * Which verdicts: those of Math-Verify with its quirks, or with its known errors mended. Strict
+ * differs in this:
+ * - i is the imaginary unit and other symbols are real, so that (1+2i)^2 = -3+4i, 4i = 4 i;
+ * - numbers differ however small they are (10^-20 and 10^-21);
+ * - a single letter behind an operator is a variable, no unit (-7+6t); a unit goes also when a space
+ *   follows it;
+ * - 2(3) is a product, not the mixed number 5;
+ * - a full stop or comma at the end of an answer goes ("No.", "12."); -007 is -7;
+ * - intersections and differences of finite sets are evaluated;
+ * - relations in one unknown are equal when their solutions are (2x=4 and x=2, 1<x<3 and 3>x>1), and
+ *   a set may stand on either side of such a comparison;
+ * - a symbol equals a longer form of it (x and 2x/2);
+ * - identities count that simplification does not find (tan 2x = 2 tan x / (1 - tan^2 x)).
+ * Kept in both: 28% equals 28 and 0.28, floats are compared at six decimals, case is ignored.
+ */
 enum grade_rule { GRADE_MATH_VERIFY, GRADE_STRICT };
 
 /* Which \boxed{} of a text make the answer: the whole text is the answer, the last one with its
