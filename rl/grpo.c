@@ -104,6 +104,23 @@ static enum status score(struct grpo *g, int64_t live)
     return c->reward_beta > 0 ? penalize(g, &g->live[live].data) : STATUS_OK;
 }
 
+/* The follower sees the round as it was drawn: what replaces flat groups is no fair sample. Closes the
+ * round after a failure. */
+static enum status follow_round(struct grpo *g, int64_t round, struct round *data)
+{
+    const struct grpo_follower *follower = &g->config->follower;
+    enum status status = follower->observe
+                             ? follower->observe(follower->ctx, data, follower->score)
+                             : STATUS_OK;
+    if (status == STATUS_OK && g->config->dynamic_waves > 0) {
+        status = grpo_replace_flat(g, round, data);
+    }
+    if (status != STATUS_OK) {
+        round_close(data);
+    }
+    return status;
+}
+
 static enum status roll_out(struct grpo *g, int64_t round)
 {
     const int64_t groups = round_rows(g) / g->config->plan.group_size;
@@ -121,21 +138,14 @@ static enum status roll_out(struct grpo *g, int64_t round)
     if (status == STATUS_OK) {
         status = rollout_round(&g->config->rollout, g->env, indices, groups, round, &live->data);
     }
-    if (status == STATUS_OK && g->config->dynamic_waves > 0) {
-        status = grpo_replace_flat(g, round, &live->data);
-        if (status != STATUS_OK) {
-            round_close(&live->data);
-        }
+    if (status == STATUS_OK) {
+        status = follow_round(g, round, &live->data);
     }
     free(indices);
     TRY(status);
     g->live_count++;
     TRY(score(g, g->live_count - 1));
     TRY(grpo_live_finish(g, live));
-    const struct grpo_follower *follower = &g->config->follower;
-    if (follower->observe) {
-        TRY(follower->observe(follower->ctx, &live->data, follower->score));
-    }
     for (int64_t i = 0; i < round_rows(g); i++) {
         g->num_tokens += (double)(live->data.row[i].count
                                   + live->data.group[live->data.row[i].group].prompt_count);
