@@ -4,6 +4,8 @@
 #include <cpuid.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 static const char *const NAMES[TIER_COUNT] = {"ref", "avx2", "avx512", "amx"};
 
@@ -17,6 +19,13 @@ static int has_amx_bf16(void)
         return 0;
     }
     return ((d >> 22) & 1U) && ((d >> 24) & 1U); /* AMX-BF16, AMX-TILE */
+}
+
+/* Linux hands out the 8 KiB of tile state on request only, once for the process. */
+static int may_use_tiles(void)
+{
+    enum { REQUEST_PERMISSION = 0x1023, TILE_DATA = 18 };
+    return syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA) == 0;
 }
 
 int cpu_has_avx512_bf16(void)
@@ -41,7 +50,7 @@ enum cpu_tier cpu_best_tier(void)
         || !__builtin_cpu_supports("avx512vl") || !__builtin_cpu_supports("avx512dq")) {
         return TIER_AVX2;
     }
-    return has_amx_bf16() ? TIER_AMX : TIER_AVX512;
+    return has_amx_bf16() && may_use_tiles() ? TIER_AMX : TIER_AVX512;
 }
 
 enum status cpu_choose_tier(enum cpu_tier limit, enum cpu_tier *out)

@@ -65,7 +65,7 @@ enum status ops_context_open(struct ops_context *c, const struct ops_options *op
 {
     enum cpu_tier tier;
     *c = (struct ops_context){0};
-    TRY(cpu_choose_tier(TIER_AVX512, &tier));
+    TRY(cpu_choose_tier(TIER_AMX, &tier));
     TRY(ops_context_open_tier(c, options, tier));
     return STATUS_OK;
 }

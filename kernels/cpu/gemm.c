@@ -270,7 +270,7 @@ static void product_item(struct item *it)
 static bool product_direct(const struct item *it)
 {
     const struct product *p = it->p;
-    if (p->by_rows || p->slices > 1 || p->m > GEMM_DIRECT_ROWS || p->red % GEMM_GROUP != 0) {
+    if (!p->t->direct || p->by_rows || p->slices > 1 || p->m > GEMM_DIRECT_ROWS || p->red % GEMM_GROUP != 0) {
         return false;
     }
     const int64_t most = p->m == GEMM_DIRECT_ROWS ? GEMM_DIRECT_ROWS : 2;

@@ -77,7 +77,8 @@ struct gemm_tier {
     int depth; /* elements of the reduction per pass, so that a strip of b stays in L1; even */
     void (*tile)(const struct gemm_tile *t);
     void (*finish)(const struct gemm_finish *f);
-    /* Whole groups of columns only. False: the type has no such path and nothing was done. */
+    /* Whole groups of columns only. False: the type has no such path and nothing was done.
+     * NULL: the tile is used for any number of rows. */
     bool (*direct)(const struct gemm_direct *d);
     /* Reduction over the columns: dst[unit][nr], strip column = weight row, rows <= nr. Columns
      * are written up to the next multiple of GEMM_GROUP. Strip columns past `rows` hold nothing of

@@ -6,7 +6,7 @@
 
 bool select_fill(enum cpu_tier tier, struct ops *table)
 {
-    if (tier > TIER_AVX512) {
+    if (tier >= TIER_COUNT) {
         return false;
     }
     ref_fill(table);
@@ -20,5 +20,8 @@ bool select_fill(enum cpu_tier tier, struct ops *table)
     }
     vec_avx512_fill(table);
     gemm_avx512_fill(table);
+    if (tier >= TIER_AMX) {
+        gemm_amx_fill(table);
+    }
     return true;
 }

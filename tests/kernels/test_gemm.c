@@ -29,7 +29,8 @@ static const struct setting SETTINGS[] = {
     {TIER_AVX512, COMPUTE_F32, false, 1},   {TIER_AVX2, COMPUTE_BF16, false, 1},
     {TIER_AVX512, COMPUTE_BF16, false, 1},  {TIER_AVX512, COMPUTE_BF16, true, 1},
     {TIER_AVX2, COMPUTE_F32, false, 8},     {TIER_AVX512, COMPUTE_F32, false, 64},
-    {TIER_AVX512, COMPUTE_BF16, true, 4},
+    {TIER_AVX512, COMPUTE_BF16, true, 4},   {TIER_AMX, COMPUTE_BF16, true, 1},
+    {TIER_AMX, COMPUTE_BF16, true, 4},
 };
 enum { SETTING_COUNT = sizeof SETTINGS / sizeof SETTINGS[0] };
 

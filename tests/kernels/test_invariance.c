@@ -18,7 +18,7 @@
 
 enum { ROWS = 67 };
 
-static const enum cpu_tier TIERS[] = {TIER_REF, TIER_AVX2, TIER_AVX512};
+static const enum cpu_tier TIERS[] = {TIER_REF, TIER_AVX2, TIER_AVX512, TIER_AMX};
 enum { TIER_TESTS = (int)(sizeof TIERS / sizeof TIERS[0]) };
 
 static void assert_same_bits(const struct run *got, const struct run *want, const char *what)
