@@ -99,13 +99,13 @@ MUST_USE enum status grade_open(enum grade_rule rule, struct grade **out);
 /* Releases the judge and its answers. NULL is allowed. */
 void grade_close(struct grade *g);
 
-/* Forgets all parsed answers of the judge: they must not be used again. Call it between
- * problems; parsing more than some ten thousand answers without it fails with MEMORY. */
+/* Forgets all parsed answers of the judge: they must not be used again. Call it between problems:
+ * a judge keeps 32 MB, and what no longer fits is an empty answer with that reason. */
 void grade_reset(struct grade *g);
 
 /* Finds and reads the answer in the `length` bytes at `text` (any bytes). *out is never NULL on
- * success and lives until grade_reset or grade_close. Fails with MEMORY only: a text without a
- * readable answer gives an empty one with a reason. */
+ * success and lives until grade_reset or grade_close. No text fails: one without a readable answer
+ * gives an empty one with a reason. */
 MUST_USE enum status grade_parse(struct grade *g, const char *text, size_t length,
                                  const struct grade_config *config,
                                  const struct grade_answer **out);

@@ -131,6 +131,7 @@ enum status grade_parse(struct grade *g, const char *text, size_t length,
                         const struct grade_config *config, const struct grade_answer **out)
 {
     static const struct grade_answer TOO_LONG = {{.reason = "the text is too long"}};
+    static const struct grade_answer NO_ROOM = {{.reason = "no room for it among the answers kept"}};
     struct grade_answer *a = expr_alloc(&g->pool, sizeof *a);
     *out = &TOO_LONG;
     if (length > TEXT_BYTES) {
@@ -138,7 +139,8 @@ enum status grade_parse(struct grade *g, const char *text, size_t length,
     }
     const struct slice clean = a ? sanitize(&g->pool, text, length) : (struct slice){NULL, 0};
     if (!clean.s) {
-        return FAIL(MEMORY, "judge: no memory for more answers; call grade_reset between problems");
+        *out = &NO_ROOM; /* one hostile text must not end the run */
+        return STATUS_OK;
     }
     struct reader r = {g->patterns, &g->pool, g->rule == GRADE_STRICT};
     extract_answer(&r, clean, config, &a->reading);

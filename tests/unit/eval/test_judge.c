@@ -184,6 +184,32 @@ static void any_bytes_are_text(void **state)
     grade_close(g);
 }
 
+/* A judge that is never reset fills up: empty answers, no failure, and a reset mends it. */
+static void full_judges_say_so(void **state)
+{
+    (void)state;
+    size_t n;
+    char *s = repeat("", "word ", 200000, "\\boxed{7}", &n);
+    struct grade *g;
+    const struct grade_answer *a;
+    const struct grade_answer *first = NULL;
+    assert_int_equal(grade_open(GRADE_MATH_VERIFY, &g), STATUS_OK);
+    int kept = 0;
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(grade_parse(g, s, n, &GRADE_CONFIG_OPEN_R1_ANSWER, &a), STATUS_OK);
+        first = first ? first : a;
+        kept += !grade_answer_empty(a);
+        assert_true(grade_answer_empty(a) == (*grade_answer_reason(a) != '\0'));
+    }
+    assert_true(kept > 10 && kept < 100);
+    assert_false(grade_answer_empty(first));
+    grade_reset(g);
+    assert_int_equal(grade_parse(g, s, n, &GRADE_CONFIG_OPEN_R1_ANSWER, &a), STATUS_OK);
+    assert_false(grade_answer_empty(a));
+    free(s);
+    grade_close(g);
+}
+
 /* Choices: a config of its own. */
 static void choices_are_letters(void **state)
 {
@@ -269,6 +295,7 @@ int main(void)
         cmocka_unit_test(hostile_texts_are_bounded),
         cmocka_unit_test(huge_numbers_have_no_value_and_a_reason),
         cmocka_unit_test(any_bytes_are_text),
+        cmocka_unit_test(full_judges_say_so),
         cmocka_unit_test(choices_are_letters),
         cmocka_unit_test(strict_mends_known_errors),
     };
