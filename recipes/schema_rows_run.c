@@ -68,7 +68,7 @@ static const struct recipe_field ROWS[] = {
     {"base_cache", NULL, FIELD_STRING, FIELD_FREE, AT(base_cache), "null", NULL, 0, 0, NULL, 0,
      "graft", "folder for derived weights; null: none are kept"},
     {"micro_batch_tokens", NULL, FIELD_INT, 0, AT(micro_batch_tokens), "2048", NULL, 1, 1 << 24,
-     NULL, 0, "graft", "tokens of one forward and backward; a grpo group beyond it is split"},
+     NULL, 0, "graft", "tokens of one forward and backward; a grpo group beyond it (without its prompt) is split"},
     {"max_nonfinite_steps", NULL, FIELD_INT, FIELD_FREE, AT(max_nonfinite_steps), "3", NULL, 0,
      MANY, NULL, 0, "graft", "steps with non-finite gradients that are skipped before giving up"},
     {"rollout_rows", NULL, FIELD_INT, FIELD_FREE, AT(rollout_rows), "64", NULL, 1, 1 << 16, NULL, 0,

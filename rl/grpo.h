@@ -36,7 +36,8 @@ struct grpo_config {
     int64_t ref_sync_steps;      /* reference moves to the policy every so many steps; 0: never */
     double ref_mixup_alpha;
     int64_t dynamic_waves;       /* times flat groups are replaced by fresh prompts; 0: never */
-    int64_t micro_batch_tokens;  /* token budget of a forward/backward; larger groups are split */
+    int64_t micro_batch_tokens;  /* token budget of a forward/backward, prompts of groups that
+                                    are split come on top */
     bool gradient_checkpointing;
     bool log_completions;        /* write completions.jsonl */
     const char *output_dir;

@@ -26,13 +26,14 @@ struct run_list {
 };
 
 /* Rows of a unit from `from` on until the token budget is full, as branches behind the list's; the rule
- * sees nothing but the unit and the budget. Without sharing every row is a piece. */
+ * sees nothing but the unit and the budget. The prompt comes on top of the budget: a long one would
+ * else be computed once per row. Without sharing every row is a piece. */
 static int64_t cut_piece(const struct run_list *l, const struct grpo_unit *u, int64_t from)
 {
     struct pack_branch *branches = l->branches + l->used_branches;
     const int64_t end = u->first_row + u->row_count;
     const bool alone = l->g->config->rollout.limits.unshared;
-    int64_t tokens = l->g->live[u->live].data.group[u->group].prompt_count;
+    int64_t tokens = 0;
     int64_t count = 0;
     for (int64_t i = from; i < end && (count == 0 || !alone); i++) {
         const struct rollout_row *row = l->work->rows[i].row;
