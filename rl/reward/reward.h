@@ -75,6 +75,7 @@ struct reward {
     const char *aliases; /* other names, space-separated, NULL: none */
     const char *needs;   /* column the row must have, NULL: none */
     enum reward_scope scope;
+    bool isolated; /* needs a process of its own: it forks, loads foreign code, or may hang */
     const struct reward_parameter *parameters; /* NULL: none */
 
     /* Checks parameters (an object of any rewards' keys, or NULL) and makes the state; NULL: no
@@ -111,7 +112,10 @@ struct reward_use {
     const struct reward *reward;
     const char *name; /* as the recipe wrote it */
     void *state;
+    struct reward_remote *remote; /* NULL: judged here */
 };
+
+struct helper;
 
 struct reward_set {
     struct reward_use items[REWARD_MAX];
@@ -123,6 +127,13 @@ struct reward_set {
  * Close with reward_set_close also after a failure. */
 MUST_USE enum status reward_set_open(struct reward_set *set, const char *const *names, int64_t count,
                                      const json_t *parameters);
+
+/* The same; rewards that are `isolated` are judged by worker processes of `helper` (NULL: here, in a
+ * process that must have one thread). Of the parameters, reward_workers (2) says how many workers
+ * each gets, reward_timeout (300 s) how long one completion may take. */
+MUST_USE enum status reward_set_open_isolated(struct reward_set *set, struct helper *helper,
+                                              const char *const *names, int64_t count,
+                                              const json_t *parameters);
 
 /* Scores of reward `k` for a call: scores[call->count]. Reasons, when wanted, are cleared first. */
 MUST_USE enum status reward_set_score(struct reward_set *set, int k, const struct reward_call *call,

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "rl/reward/remote.h"
 #include "rl/reward/reward_internal.h"
 
 /* The value of a parameter: its recipe key goes before the original names. */
@@ -106,8 +107,35 @@ void reward_explain(char *reason, const char *fmt, ...)
     }
 }
 
+static double option(const json_t *parameters, const char *key, double def)
+{
+    const json_t *value = json_object_get(parameters, key);
+    return json_is_number(value) ? json_number_value(value) : def;
+}
+
+static enum status open_use(struct reward_use *use, struct helper *helper,
+                            const json_t *parameters)
+{
+    const struct reward *r = use->reward;
+    if (r->isolated && helper) {
+        const struct remote_options options = {
+            .workers = (int)option(parameters, "reward_workers", 2),
+            .seconds = option(parameters, "reward_timeout", 300),
+        };
+        return reward_remote_open(&use->remote, helper, use->name, parameters, &options);
+    }
+    return r->open ? r->open(r, parameters, &use->state) : STATUS_OK;
+}
+
 enum status reward_set_open(struct reward_set *set, const char *const *names, int64_t count,
                             const json_t *parameters)
+{
+    return reward_set_open_isolated(set, NULL, names, count, parameters);
+}
+
+enum status reward_set_open_isolated(struct reward_set *set, struct helper *helper,
+                                     const char *const *names, int64_t count,
+                                     const json_t *parameters)
 {
     *set = (struct reward_set){0};
     if (count < 1 || count > REWARD_MAX) {
@@ -123,9 +151,7 @@ enum status reward_set_open(struct reward_set *set, const char *const *names, in
         }
         *use = (struct reward_use){.reward = r, .name = names[k]};
         set->count++;
-        if (r->open) {
-            TRY(r->open(r, parameters, &use->state));
-        }
+        TRY(open_use(use, helper, parameters));
     }
     return STATUS_OK;
 }
@@ -136,6 +162,9 @@ enum status reward_set_score(struct reward_set *set, int k, const struct reward_
     const struct reward_use *use = &set->items[k];
     for (int64_t i = 0; call->reasons && i < call->count; i++) {
         call->reasons[i][0] = '\0';
+    }
+    if (use->remote) {
+        return reward_remote_score(use->remote, call, scores);
     }
     if (use->reward->score) {
         return use->reward->score(use->state, call, scores);
@@ -150,8 +179,11 @@ enum status reward_set_score(struct reward_set *set, int k, const struct reward_
 void reward_set_close(struct reward_set *set)
 {
     for (int k = 0; k < set->count; k++) {
-        if (set->items[k].reward->close) {
-            set->items[k].reward->close(set->items[k].state);
+        struct reward_use *use = &set->items[k];
+        if (use->remote) {
+            reward_remote_close(use->remote);
+        } else if (use->reward->close) {
+            use->reward->close(use->state);
         }
     }
     *set = (struct reward_set){0};
