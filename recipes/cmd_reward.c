@@ -12,7 +12,7 @@
 #include "recipes/commands.h"
 #include "recipes/row_pool.h"
 #include "recipes/suggest.h"
-#include "rl/reward/reward.h"
+#include "rl/reward/remote.h"
 
 struct scoring {
     char *names[REWARD_MAX];
@@ -20,6 +20,7 @@ struct scoring {
     double weights[REWARD_MAX];
     json_t *parameters;
     bool by_call; /* a reward compares completions */
+    struct helper *helper; /* NULL: no reward needs a process of its own */
 };
 
 static void scoring_close(struct scoring *s)
@@ -178,7 +179,8 @@ static enum status scorer_open(void *ctx, void **state)
         return FAIL(MEMORY, "reward: no memory");
     }
     w->scoring = s;
-    return reward_set_open(&w->set, (const char *const *)s->names, s->count, s->parameters);
+    return reward_set_open_isolated(&w->set, s->helper, (const char *const *)s->names, s->count,
+                                    s->parameters);
 }
 
 static bool joins_call(void *ctx, const json_t *first, const json_t *row)
@@ -394,6 +396,18 @@ static enum status scorer_run(void *state, struct row_job *job)
     return status;
 }
 
+/* Each thread of the pool judges one completion at a time: one worker a thread. */
+static enum status start_helper(struct scoring *s)
+{
+    for (int64_t k = 0; k < s->count; k++) {
+        if (reward_find(s->names[k])->isolated && !s->helper) {
+            TRY(helper_start(&s->helper, reward_remote_work));
+            (void)json_object_set_new(s->parameters, "reward_workers", json_integer(1));
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status cmd_reward(const struct command_args *args)
 {
     struct scoring scoring = {0};
@@ -408,12 +422,16 @@ enum status cmd_reward(const struct command_args *args)
     };
     enum status status = scoring_open(&scoring, args);
     if (status == STATUS_OK) {
+        status = start_helper(&scoring);
+    }
+    if (status == STATUS_OK) {
         status = rows_open(&rows, args);
         if (status == STATUS_OK) {
             status = row_pool_run(&pool, &rows);
         }
         status = rows_close(&rows, status);
     }
+    helper_stop(scoring.helper);
     scoring_close(&scoring);
     return status;
 }

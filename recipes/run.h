@@ -23,6 +23,7 @@ struct run_data {
 
 struct run {
     struct recipe recipe;
+    struct helper *helper; /* starts judges' processes; borrowed, NULL: none */
     struct comm comm;
     bool comm_open;
     struct ops_context ops;

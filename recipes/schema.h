@@ -29,10 +29,9 @@ enum recipe_method {
 };
 
 /* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
-enum recipe_sft_loss { SFT_LOSS_NLL = 100, SFT_LOSS_DFT };
+enum recipe_sft_loss { SFT_LOSS_NLL = 100 };
 enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH };
-enum recipe_truncation { TRUNCATION_KEEP_START, TRUNCATION_KEEP_END };
-enum recipe_sampling { SAMPLING_RANDOM, SAMPLING_SEQUENTIAL };
+enum recipe_truncation { TRUNCATION_KEEP_START };
 enum recipe_resume { RESUME_AUTO, RESUME_NEVER };
 enum recipe_compat { COMPAT_TRL_1_16, COMPAT_TRL_0_18 };
 /* completion_only_loss: auto follows the data. */
@@ -96,8 +95,6 @@ struct recipe {
     json_t *chat_template_kwargs;
     int64_t max_prompt_length; /* RECIPE_UNSET: no cut */
     bool shuffle_dataset;
-    int train_sampling_strategy; /* enum recipe_sampling */
-    bool dataloader_drop_last;
     int64_t data_seed;
     int64_t data_digits;
     int64_t data_min;
@@ -176,12 +173,6 @@ struct recipe {
     int truncation_mode; /* enum recipe_truncation */
     int completion_only_loss; /* enum recipe_tristate */
     bool assistant_only_loss;
-    bool packing;
-    int packing_strategy; /* enum packing */
-    int eval_packing;     /* enum recipe_tristate: auto: as packing */
-    bool padding_free;
-    double label_smoothing_factor;
-    double neftune_noise_alpha; /* NAN: none */
 
     /* grpo */
     int loss_type; /* enum loss_type or enum recipe_sft_loss */
@@ -249,6 +240,17 @@ struct recipe {
     bool reasoning_steps_multiline;
     bool format_strict;
     char *code_language;
+    double code_timeout;
+    int64_t code_memory;
+    bool code_strict;
+    int sandbox_profile; /* index: full, reduced */
+    int64_t code_eval_test_batch_size;
+    int code_eval_scoring_mode; /* index: weighted_sum, pass_fail, partial */
+    struct string_list reward_program;
+    double reward_program_timeout;
+    char *reward_library;
+    int64_t reward_workers;
+    double reward_timeout;
     int repetition_unit; /* index: words, characters */
     int procedural_answer; /* index: auto, tagged, whole, raw */
     int64_t repetition_n_grams;

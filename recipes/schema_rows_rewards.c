@@ -7,6 +7,10 @@ static const struct recipe_choice ANSWERS[] = {
     {"auto", 0, 0}, {"tagged", 1, 0}, {"whole", 2, 0}, {"raw", 3, 0}, {NULL, 0, 0}};
 static const struct recipe_choice UNITS[] = {{"words", 0, 0}, {"characters", 1, 0}, {NULL, 0, 0}};
 
+static const struct recipe_choice PROFILES[] = {{"full", 0, 0}, {"reduced", 1, 0}, {NULL, 0, 0}};
+static const struct recipe_choice SCORINGS[] = {
+    {"weighted_sum", 0, 0}, {"pass_fail", 1, 0}, {"partial", 2, 0}, {NULL, 0, 0}};
+
 static const struct recipe_field ROWS[] = {
     /* rewards */
     {"reward_funcs", "reward_func", FIELD_STRINGS, 0, AT(reward_funcs), "accuracy,format,tag_count",
@@ -46,6 +50,32 @@ static const struct recipe_field ROWS[] = {
      "rewards", "format, code_format: nothing may follow the closing tag"},
     {"code_language", NULL, FIELD_STRING, 0, AT(code_language), "python", NULL, 0, 0, NULL,
      RECIPE_GRPO, "rewards", "code rewards: language; a row's column language goes before it"},
+    {"code_timeout", NULL, FIELD_FLOAT, 0, AT(code_timeout), "5", NULL, 0.01, 3600, NULL,
+     RECIPE_GRPO, "rewards", "code, binary_code: seconds of a test case"},
+    {"code_memory", NULL, FIELD_INT, 0, AT(code_memory), "512", NULL, 16, 1 << 20, NULL,
+     RECIPE_GRPO, "rewards", "code, binary_code: MiB of a test case"},
+    {"code_strict", NULL, FIELD_BOOL, 0, AT(code_strict), "false", NULL, 0, 0, NULL, RECIPE_GRPO,
+     "rewards", "code: all lines count, a timeout fails its case alone, no cases are no score"},
+    {"sandbox_profile", NULL, FIELD_CHOICE, 0, AT(sandbox_profile), "full", NULL, 0, 0, PROFILES,
+     RECIPE_GRPO, "rewards",
+     "code rewards: reduced does without namespaces, where a container forbids them"},
+    {"code_eval_test_batch_size", NULL, FIELD_INT, 0, AT(code_eval_test_batch_size), "1", NULL, 0,
+     1000000, NULL, RECIPE_GRPO, "rewards",
+     "ioi_code, cf_code: tests run before a failure ends it"},
+    {"code_eval_scoring_mode", NULL, FIELD_CHOICE, 0, AT(code_eval_scoring_mode), "weighted_sum",
+     NULL, 0, 0, SCORINGS, RECIPE_GRPO, "rewards",
+     "cf_code: pass_fail, partial, or weighted_sum (pass_fail + 0.1 partial)"},
+    {"reward_program", NULL, FIELD_STRINGS, 0, AT(reward_program), "null", NULL, 0, 0, NULL,
+     RECIPE_GRPO, "rewards", "reward program: a program of yours and its arguments, JSON lines"},
+    {"reward_program_timeout", NULL, FIELD_FLOAT, FIELD_FREE, AT(reward_program_timeout), "30",
+     NULL, 0.01, 86400, NULL, RECIPE_GRPO, "rewards", "reward program: seconds of an answer"},
+    {"reward_library", NULL, FIELD_STRING, 0, AT(reward_library), "null", NULL, 0, 0, NULL,
+     RECIPE_GRPO, "rewards", "reward library: a shared library with graft_reward()"},
+    {"reward_workers", "parallel_code_exec_per_proc", FIELD_INT, FIELD_FREE, AT(reward_workers),
+     "2", NULL, 1, 64, NULL, RECIPE_GRPO, "rewards",
+     "processes of a rank that judge code, programs and libraries"},
+    {"reward_timeout", NULL, FIELD_FLOAT, FIELD_FREE, AT(reward_timeout), "300", NULL, 0.01, 86400,
+     NULL, RECIPE_GRPO, "rewards", "seconds of one completion before such a process is replaced"},
     {"repetition_n_grams", NULL, FIELD_INT, 0, AT(repetition_n_grams), "3", NULL, 1, 1024, NULL,
      RECIPE_GRPO, "rewards",
      "repetition_penalty: words of an n-gram; repetition_penalty_reward: tokens"},

@@ -8,17 +8,20 @@
 #include "recipes/sampling.h"
 #include "recipes/stages.h"
 #include "rl/grpo.h"
+#include "rl/reward/remote.h"
 #include "trainer/format/file.h"
 #include "trainer/format/json.h"
 #include "trainer/report/report.h"
 
 /* Opens the recipe's rewards; weights default to 1. Close the set in any case. */
-static enum status open_rewards(const struct recipe *c, struct reward_set *set, double *weights)
+static enum status open_rewards(const struct run *r, struct reward_set *set, double *weights)
 {
+    const struct recipe *c = &r->recipe;
     json_t *parameters;
     TRY(recipe_reward_parameters(c, &parameters));
-    const enum status status = reward_set_open(set, (const char *const *)c->reward_funcs.items,
-                                               c->reward_funcs.count, parameters);
+    const enum status status =
+        reward_set_open_isolated(set, r->helper, (const char *const *)c->reward_funcs.items,
+                                 c->reward_funcs.count, parameters);
     json_decref(parameters);
     if (status != STATUS_OK) {
         return status_prefix(status, "reward_funcs: ");
@@ -101,7 +104,7 @@ struct parts {
 
 static enum status open_parts(struct run *r, struct parts *p)
 {
-    TRY(open_rewards(&r->recipe, &p->rewards, p->weights));
+    TRY(open_rewards(r, &p->rewards, p->weights));
     return sampling_open(&p->sampling, &r->recipe, r->tokenizer, r->model->config.vocab, r->stops,
                          r->stop_count);
 }
@@ -298,11 +301,16 @@ static enum status run_grpo(struct run *r)
 static enum status stage(const struct command_args *args, enum recipe_method method)
 {
     struct run r;
+    struct helper *helper;
+    TRY(helper_start(&helper, reward_remote_work)); /* before threads and MPI */
     enum status status = run_open(&r, args, method);
+    r.helper = helper;
     if (status == STATUS_OK) {
         status = run_grpo(&r);
     }
-    return stage_end(&r, status);
+    status = stage_end(&r, status);
+    helper_stop(helper);
+    return status;
 }
 
 enum status stage_grpo(const struct command_args *args)

@@ -99,3 +99,55 @@ MUST_USE enum status reward_open_procedural(const struct reward *r, const json_t
 
 /* Score of the row's procedural task (eval/tasks); NaN where its judge raises. */
 double reward_procedural(const void *state, const struct reward_input *in, char *reason);
+
+/* ---- code.c, contest.c: programs run in a sandbox; state struct code_state ---- */
+extern const struct reward_parameter REWARD_CODE_PARAMETERS[];
+extern const struct reward_parameter REWARD_CONTEST_PARAMETERS[];
+
+/* Reads the parameters and opens the sandbox. Fails with RECIPE, DEVICE (a missing layer), MEMORY. */
+MUST_USE enum status reward_open_code(const struct reward *r, const json_t *parameters,
+                                      void **state);
+
+/* The same for contest rewards, whose scoring mode is checked as well. */
+MUST_USE enum status reward_open_contest(const struct reward *r, const json_t *parameters,
+                                         void **state);
+
+/* Closes the sandbox. */
+void reward_close_code(void *state);
+
+/* Open-R1 code: share of the row's verification_info.test_cases that the program passes. */
+double reward_code(const void *state, const struct reward_input *in, char *reason);
+
+/* Open-R1 binary_code: 1 when code is over 0.99, else 0. */
+double reward_binary_code(const void *state, const struct reward_input *in, char *reason);
+
+/* Open-R1 ioi_code: least score of a subtask's tests. */
+double reward_ioi(const void *state, const struct reward_input *in, char *reason);
+
+/* Open-R1 cf_code: Codeforces' tests and checkers. */
+double reward_codeforces(const void *state, const struct reward_input *in, char *reason);
+
+/* ---- program.c, library.c: rewards of the user's ---- */
+extern const struct reward_parameter REWARD_PROGRAM_PARAMETERS[];
+extern const struct reward_parameter REWARD_LIBRARY_PARAMETERS[];
+
+/* Starts the program. Fails with RECIPE, DEVICE, MEMORY. */
+MUST_USE enum status reward_open_program(const struct reward *r, const json_t *parameters,
+                                         void **state);
+
+/* What the program answers; NaN when it fails. */
+double reward_program(const void *state, const struct reward_input *in, char *reason);
+
+/* Kills the program. */
+void reward_close_program(void *state);
+
+/* Loads the library and opens its state. Fails with RECIPE (no such file, another interface
+ * version), MEMORY. */
+MUST_USE enum status reward_open_library(const struct reward *r, const json_t *parameters,
+                                         void **state);
+
+/* The library's score. */
+double reward_library(const void *state, const struct reward_input *in, char *reason);
+
+/* Closes its state and unloads it. */
+void reward_close_library(void *state);

@@ -9,6 +9,9 @@
 #define JUDGED(table)                                                                              \
     .needs = "solution", .parameters = (table), .open = reward_open_judged,                        \
     .close = reward_close_judged
+/* Members of rewards that run programs. */
+#define PROGRAMS(table, opener)                                                                    \
+    .isolated = true, .parameters = (table), .open = (opener), .close = reward_close_code
 
 static const struct reward REWARDS[] = {
     /* Open-R1 */
@@ -75,6 +78,39 @@ static const struct reward REWARDS[] = {
         .doc = "format with a fenced code block in the answer",
     },
 
+    {
+        .name = "code",
+        .aliases = "code_reward",
+        .needs = "verification_info",
+        PROGRAMS(REWARD_CODE_PARAMETERS, reward_open_code),
+        .row = reward_code,
+        .doc = "share of the test cases that the program passes, in a sandbox",
+    },
+    {
+        .name = "binary_code",
+        .aliases = "binary_code_reward",
+        .needs = "verification_info",
+        PROGRAMS(REWARD_CODE_PARAMETERS, reward_open_code),
+        .row = reward_binary_code,
+        .doc = "1 when the program passes every test case",
+    },
+    {
+        .name = "ioi_code",
+        .aliases = "ioi_code_reward",
+        .needs = "tests",
+        PROGRAMS(REWARD_CONTEST_PARAMETERS, reward_open_contest),
+        .row = reward_ioi,
+        .doc = "least score of an IOI subtask's tests, with its graders and checker",
+    },
+    {
+        .name = "cf_code",
+        .aliases = "cf_code_reward",
+        .needs = "official_tests",
+        PROGRAMS(REWARD_CONTEST_PARAMETERS, reward_open_contest),
+        .row = reward_codeforces,
+        .doc = "Codeforces tests with their checker; no code -1, not compiling -0.1",
+    },
+
     /* TRL */
     {
         .name = "accuracy_reward",
@@ -116,6 +152,24 @@ static const struct reward REWARDS[] = {
         .needs = "solution",
         .row = reward_last_number,
         .doc = "1 if the boxed or else the last number equals the gold answer",
+    },
+    {
+        .name = "program",
+        .isolated = true,
+        .parameters = REWARD_PROGRAM_PARAMETERS,
+        .open = reward_open_program,
+        .row = reward_program,
+        .close = reward_close_program,
+        .doc = "a program of your own (reward_program), over JSON lines",
+    },
+    {
+        .name = "library",
+        .isolated = true,
+        .parameters = REWARD_LIBRARY_PARAMETERS,
+        .open = reward_open_library,
+        .row = reward_library,
+        .close = reward_close_library,
+        .doc = "a shared library of your own (reward_library), see rl/reward/graft_reward.h",
     },
     {
         .name = "procedural",

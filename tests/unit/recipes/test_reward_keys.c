@@ -13,6 +13,10 @@
 
 static bool some_reward_knows(const char *key)
 {
+    /* Of the processes that judge, not of a reward. */
+    if (strcmp(key, "reward_workers") == 0 || strcmp(key, "reward_timeout") == 0) {
+        return true;
+    }
     for (int64_t i = 0; reward_at(i); i++) {
         for (const struct reward_parameter *p = reward_at(i)->parameters; p && p->key; p++) {
             if (strcmp(p->key, key) == 0) {
@@ -61,6 +65,9 @@ static void recipe_keys_reach_a_reward(void **state)
     for (int64_t i = 0; reward_at(i); i++) {
         struct reward_set set;
         const char *const name = reward_at(i)->name;
+        if (reward_at(i)->isolated) {
+            continue; /* opens a sandbox, a program or a library: test_code_rewards, custom_reward */
+        }
         assert_int_equal(reward_set_open(&set, &name, 1, parameters), STATUS_OK);
         reward_set_close(&set);
     }
