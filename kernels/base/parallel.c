@@ -9,8 +9,10 @@
 #include <stdbool.h>
 #include <string.h>
 
-/* Spins before a worker sleeps: long enough to bridge the gap between two layers. */
-enum { SPIN_LIMIT = 4000, MAX_THREADS = 1024 };
+/* A worker polls before it sleeps, so that it does not sleep between two ops of a layer (waking a
+ * virtual CPU takes as long as a small product). It yields after the first polls: on cores that
+ * ranks share, the others go on. */
+enum { SPIN_LIMIT = 2000, YIELD_LIMIT = 4000, MAX_THREADS = 1024 };
 
 struct worker {
     struct pool *pool;
@@ -42,12 +44,16 @@ static void run_slice(const struct pool *p, int index)
 
 static unsigned wait_round(struct pool *p, unsigned seen)
 {
-    for (int spin = 0; spin < SPIN_LIMIT; spin++) {
+    for (int spin = 0; spin < SPIN_LIMIT + YIELD_LIMIT; spin++) {
         const unsigned now = atomic_load_explicit(&p->round, memory_order_acquire);
         if (now != seen) {
             return now;
         }
-        __builtin_ia32_pause();
+        if (spin < SPIN_LIMIT) {
+            __builtin_ia32_pause();
+        } else {
+            (void)sched_yield();
+        }
     }
     (void)pthread_mutex_lock(&p->lock);
     while (atomic_load_explicit(&p->round, memory_order_acquire) == seen) {
