@@ -31,7 +31,7 @@ const struct option_row OPTIONS[] = {
     {"threads", OPTION_INT, ARG_AT(threads), "N", "threads (default: all cores)"},
     {"context", OPTION_INT, ARG_AT(context), "N", "longest row in tokens (default: the model's, "
                                               "at most 8192)"},
-    {"tokens", OPTION_INT, ARG_AT(tokens), "N", "tokens of one forward (default 2048)"},
+    {"tokens", OPTION_INT, ARG_AT(tokens), "N", "tokens of one forward"},
     {"prompt", OPTION_INT, ARG_AT(prompt), "N", "tokens of a prompt"},
     {"generate", OPTION_INT, ARG_AT(generate), "N", "tokens to decode"},
     {"prompts", OPTION_INT, ARG_AT(prompts), "N", "prompts of a round"},
