@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -28,6 +28,23 @@ struct candidate_failure {
     int stage;
     int error;
 };
+
+/* glibc tells the other threads of a process about a change of ids; the keeper is a copy of one
+ * thread alone, so it asks the kernel itself. For the same reason nothing here allocates. */
+static int change_user(uid_t real, uid_t effective, uid_t saved)
+{
+    return (int)syscall(SYS_setresuid, real, effective, saved);
+}
+
+static int change_group(gid_t id)
+{
+    return (int)syscall(SYS_setresgid, id, id, id);
+}
+
+static int drop_groups(void)
+{
+    return (int)syscall(SYS_setgroups, 0, NULL);
+}
 
 static void write_all(int fd, const void *data, size_t size)
 {
@@ -86,11 +103,11 @@ static void enter_room(const struct keeper_args *k)
     if (read(GO_FD, &go, 1) != 1) {
         _exit(1);
     }
-    if (k->sandbox->outside_uid != geteuid() && setgroups(0, NULL) != 0 && errno != EPERM) {
+    if (k->sandbox->outside_uid != geteuid() && drop_groups() != 0 && errno != EPERM) {
         fail(SANDBOX_UID);
     }
-    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || setresgid(INSIDE_UID, INSIDE_UID, INSIDE_UID) != 0
-        || setresuid(INSIDE_UID, INSIDE_UID, INSIDE_UID) != 0) {
+    if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0 || change_group(INSIDE_UID) != 0
+        || change_user(INSIDE_UID, INSIDE_UID, INSIDE_UID) != 0) {
         fail(SANDBOX_UID);
     }
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
@@ -176,10 +193,10 @@ static void candidate_exec(const struct keeper_args *k)
 }
 
 /* Between fork and execve: every layer that sits on the candidate alone. */
-static void candidate_main(const struct keeper_args *k, int input, int errors, int others)
+static void candidate_main(const struct keeper_args *k, int input, int errors)
     __attribute__((noreturn));
 
-static void candidate_main(const struct keeper_args *k, int input, int errors, int others)
+static void candidate_main(const struct keeper_args *k, int input, int errors)
 {
     const struct sandbox *s = k->sandbox;
     const bool full = s->profile == SANDBOX_FULL;
@@ -194,13 +211,13 @@ static void candidate_main(const struct keeper_args *k, int input, int errors, i
     (void)sigemptyset(&none);
     (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)umask(022);
-    if (limits_apply(&k->limits, others) != 0) {
+    if (limits_apply(&k->limits, k->others) != 0) {
         candidate_fail(STAGE_LIMITS);
     }
     if (!full && geteuid() == 0) {
         const uid_t id = s->outside_uid;
-        if (setgroups(0, NULL) != 0 || caps_unbound() != 0 || setresgid(id, id, id) != 0
-            || setresuid(id, id, id) != 0) {
+        if (drop_groups() != 0 || caps_unbound() != 0 || change_group(id) != 0
+            || change_user(id, id, id) != 0) {
             candidate_fail(SANDBOX_UID);
         }
     }
@@ -221,21 +238,17 @@ static void candidate_main(const struct keeper_args *k, int input, int errors, i
 /* Starts the candidate; on return it runs its own program, or *report says why not. */
 static pid_t start(const struct keeper_args *k, struct keeper_report *report)
 {
-    const bool full = k->sandbox->profile == SANDBOX_FULL;
     const int input = put_files(k->spec);
     int errors[2];
     if (input < 0 || pipe2(errors, O_CLOEXEC) != 0) {
         fail(STAGE_FILES);
     }
-    /* The keeper counts as a task of the inside user; a plain user's other tasks count as well. */
-    const uid_t self = geteuid();
-    const int others = full ? 1 : self == 0 ? 0 : tree_tasks_of(self);
-    const pid_t pid = fork();
+    const pid_t pid = room_fork(0);
     if (pid < 0) {
         fail(STAGE_FORK);
     }
     if (pid == 0) {
-        candidate_main(k, input, errors[1], others);
+        candidate_main(k, input, errors[1]);
     }
     (void)close(errors[1]);
     (void)close(input);
@@ -288,9 +301,9 @@ static void kill_rest(const struct keeper_args *k)
     /* As the candidate's user, but reached by nobody: the real id is the spare one next to it. No
      * fork, for which a swarm leaves no room. */
     const uid_t id = k->sandbox->outside_uid;
-    if (setresuid(id + 1, id, 0) == 0) {
+    if (change_user(id + 1, id, 0) == 0) {
         (void)kill(-1, SIGKILL);
-        (void)setresuid(0, 0, 0);
+        (void)change_user(0, 0, 0);
     }
 }
 

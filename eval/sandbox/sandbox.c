@@ -224,8 +224,11 @@ static enum status start_keeper(struct run *r)
             status = FAIL(MEMORY, "sandbox: no pipe: %s", strerror(errno));
         }
     }
+    /* The keeper is a task of the inside user; a plain user's other tasks count without one. */
+    const bool full = r->sandbox->profile == SANDBOX_FULL;
+    const int others = full ? 1 : geteuid() == 0 ? 0 : tree_tasks_of(geteuid()) + 1;
     if (status == STATUS_OK) {
-        r->keeper = room_fork(r->sandbox->profile == SANDBOX_FULL ? ROOM : 0);
+        r->keeper = room_fork(full ? ROOM : 0);
         if (r->keeper == 0) {
             (void)close(pipes[0][1]);
             const struct keeper_args args = {
@@ -233,6 +236,7 @@ static enum status start_keeper(struct run *r)
                 .spec = r->spec,
                 .limits = r->limits,
                 .work = r->work,
+                .others = others,
                 .go = pipes[0][0],
                 .report = pipes[1][1],
                 .out = pipes[2][1],

@@ -14,8 +14,7 @@
  * process, pid 1 of the new pid namespace, starts it, reaps what it leaves behind and tells the
  * exit status over a pipe that the candidate does not have. Killing the keeper kills the tree.
  *
- * Call from a process with one thread (it forks without exec); sandboxes in different processes
- * are independent. Source: open-r1.md 2 for what is judged; namespaces(7), landlock(7), seccomp(2).
+ * Threads: one sandbox, one thread; sandboxes are independent of each other. Source: open-r1.md 2 for what is judged; namespaces(7), landlock(7), seccomp(2).
  */
 #pragma once
 

@@ -60,6 +60,7 @@ struct keeper_args {
     const struct sandbox_spec *spec;
     struct sandbox_limits limits;
     const char *work; /* reduced: the working directory */
+    int others;       /* tasks that count as the candidate's but are not */
     int go;           /* a byte: go on; end of file: stop */
     int report;
     int out;

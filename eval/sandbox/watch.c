@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "eval/sandbox/sandbox_internal.h"
@@ -41,35 +42,47 @@ static void add_children(struct tree *t, const char *text)
     }
 }
 
-/* Finds `root` and all below it. False when /proc does not list children. */
-static bool tree_find(struct tree *t, pid_t root)
+/* Adds what the threads listed in `entries` have as children. False when a list cannot be read. */
+static bool add_threads(struct tree *t, pid_t pid, const char *entries, long bytes)
 {
     char path[96];
     char text[TEXT_CAP];
+    for (long at = 0; at < bytes;) {
+        const struct dirent64 *d = (const struct dirent64 *)(const void *)(entries + at);
+        if (isdigit((unsigned char)d->d_name[0])) {
+            (void)snprintf(path, sizeof path, "/proc/%d/task/%.16s/children", (int)pid, d->d_name);
+            if (read_text(path, text, sizeof text) < 0) {
+                return false;
+            }
+            add_children(t, text);
+        }
+        at += d->d_reclen;
+    }
+    return true;
+}
+
+/* Finds `root` and all below it. False when /proc does not list children. Reads folders by their
+ * system call: the keeper, which may not allocate, comes here too. */
+static bool tree_find(struct tree *t, pid_t root)
+{
+    char path[96];
+    _Alignas(struct dirent64) char entries[TEXT_CAP];
     t->pid[0] = root;
     t->count = 1;
     for (int i = 0; i < t->count; i++) {
         (void)snprintf(path, sizeof path, "/proc/%d/task", (int)t->pid[i]);
-        DIR *tasks = opendir(path);
-        if (!tasks) {
-            if (i == 0) {
-                return false;
-            }
-            continue;
+        const int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        bool listed = fd >= 0;
+        long bytes = 0;
+        while (listed && (bytes = syscall(SYS_getdents64, fd, entries, sizeof entries)) > 0) {
+            listed = add_threads(t, t->pid[i], entries, bytes);
         }
-        for (struct dirent *d = readdir(tasks); d; d = readdir(tasks)) {
-            if (isdigit((unsigned char)d->d_name[0])) {
-                (void)snprintf(path, sizeof path, "/proc/%d/task/%.16s/children", (int)t->pid[i],
-                               d->d_name);
-                const ssize_t n = read_text(path, text, sizeof text);
-                if (n < 0 && i == 0) {
-                    (void)closedir(tasks);
-                    return false;
-                }
-                add_children(t, text);
-            }
+        if (fd >= 0) {
+            (void)close(fd);
         }
-        (void)closedir(tasks);
+        if (!listed && i == 0) {
+            return false; /* another one has ended meanwhile */
+        }
     }
     return true;
 }
