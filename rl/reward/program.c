@@ -13,7 +13,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -39,8 +38,9 @@ const struct reward_parameter REWARD_PROGRAM_PARAMETERS[] = {
 struct program_state {
     struct reward_values values;
     char *words[MAX_WORDS + 1]; /* borrowed from values */
-    pid_t pid;                  /* 0: not running */
+    pid_t pid;                  /* of the guard; 0: not running */
     int fd;
+    int life; /* the guard lives while this is open */
     char *line; /* [LINE_CAP] */
     size_t used;
 };
@@ -49,8 +49,7 @@ static void stop(struct program_state *s)
 {
     if (s->pid > 0) {
         (void)close(s->fd);
-        (void)kill(-s->pid, SIGKILL);
-        (void)kill(s->pid, SIGKILL);
+        (void)close(s->life);
         while (waitpid(s->pid, NULL, 0) < 0 && errno == EINTR) {
         }
     }
@@ -59,30 +58,64 @@ static void stop(struct program_state *s)
     s->used = 0;
 }
 
+static void run_program(char *const words[], int fd)
+{
+    (void)setpgid(0, 0);
+    (void)signal(SIGINT, SIG_DFL);
+    (void)signal(SIGTERM, SIG_DFL);
+    (void)dup2(fd, STDIN_FILENO);
+    (void)dup2(fd, STDOUT_FILENO);
+    (void)execvp(words[0], words);
+    _exit(127);
+}
+
+/* The guard starts the program and waits for the end of its opener, however it comes; then it kills
+ * the program and what that started. */
+static void guard(char *const words[], int fd, int life)
+{
+    char byte;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        run_program(words, fd);
+    }
+    (void)setpgid(pid, pid); /* both sides set it: neither may be late */
+    (void)close(fd);
+    while (read(life, &byte, 1) < 0 && errno == EINTR) {
+    }
+    if (pid > 0) {
+        (void)kill(-pid, SIGKILL);
+    }
+    _exit(0);
+}
+
 static enum status start(struct program_state *s)
 {
     int pair[2];
+    int life[2];
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0) {
         return FAIL(DEVICE, "reward_program: no socket: %s", strerror(errno));
     }
+    if (pipe2(life, O_CLOEXEC) != 0) {
+        (void)close(pair[0]);
+        (void)close(pair[1]);
+        return FAIL(DEVICE, "reward_program: no pipe: %s", strerror(errno));
+    }
     const pid_t pid = fork();
     if (pid == 0) {
-        (void)setpgid(0, 0);
-        (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-        (void)signal(SIGINT, SIG_DFL);
-        (void)signal(SIGTERM, SIG_DFL);
-        (void)dup2(pair[1], STDIN_FILENO);
-        (void)dup2(pair[1], STDOUT_FILENO);
-        (void)execvp(s->words[0], s->words);
-        _exit(127);
+        (void)close(pair[0]);
+        (void)close(life[1]);
+        guard(s->words, pair[1], life[0]);
     }
     (void)close(pair[1]);
+    (void)close(life[0]);
     if (pid < 0) {
         (void)close(pair[0]);
+        (void)close(life[1]);
         return FAIL(DEVICE, "reward_program: no process: %s", strerror(errno));
     }
     s->pid = pid;
     s->fd = pair[0];
+    s->life = life[1];
     s->used = 0;
     return STATUS_OK;
 }
