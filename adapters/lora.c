@@ -25,6 +25,7 @@ static enum status lora_attach(struct adapter *a, struct adapter_site *site, int
     site->hook.slot = -1;
     site->hook.params = a->params;
     site->hook.rank = rank;
+    site->hook.dropout = (float)a->config.lora_dropout;
     site->hook.scale = (float)(a->config.use_rslora ? alpha / sqrt((double)rank)
                                                     : alpha / (double)rank);
     a->params->params[site->hook.b].scale = (double)site->hook.scale;

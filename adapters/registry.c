@@ -95,9 +95,8 @@ enum status adapter_attach(struct adapter **out, struct model *m, struct param_s
     if (!family) {
         return FAIL(RECIPE, "adapter '%s' is not known; use lora", name);
     }
-    if (config->lora_dropout != 0.0) {
-        return FAIL(RECIPE, "lora_dropout: %g is not supported yet; set it to 0",
-                    config->lora_dropout);
+    if (!(config->lora_dropout >= 0.0 && config->lora_dropout < 1.0)) {
+        return FAIL(RECIPE, "lora_dropout: %g is outside [0, 1)", config->lora_dropout);
     }
     struct adapter *a = calloc(1, sizeof *a);
     if (!a) {

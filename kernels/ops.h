@@ -264,11 +264,13 @@ struct logit_args {
     float softcap; /* final_logit_softcapping, 0: none */
     struct logit_stats *stats; /* [rows] */
     bool store; /* also write z over the logits, the very numbers of the statistics (sampler) */
+    float *sums; /* [rows] += sum of z, for the mean of log p over the vocabulary; NULL: not wanted */
 };
 
 /* In place: logits -> d loss / d logits, for
- * d loss = sum_rows dlogp * d logp(target) + dentropy * d H; with p = exp(z - lse):
- * dz_j = dlogp (1[j = target] - p_j) - dentropy p_j (log p_j + H); then / T and softcap's slope. */
+ * d loss = sum_rows dlogp * d logp(target) + dentropy * d H + dmean * d mean_j(log p_j); with
+ * p = exp(z - lse): dz_j = dlogp (1[j = target] - p_j) - dentropy p_j (log p_j + H)
+ * + dmean (1 / vocabulary - p_j); then / T and softcap's slope. */
 struct logit_grad_args {
     float *logits;
     int64_t ld;
@@ -282,6 +284,8 @@ struct logit_grad_args {
     const float *entropy;  /* [rows], read where dentropy is not NULL */
     const float *dlogp;    /* [rows] */
     const float *dentropy; /* [rows] or NULL */
+    const float *dmean;    /* [rows] or NULL */
+    float inv_vocab;       /* 1 / vocabulary, read where dmean is not NULL */
 };
 
 /* Elementwise optimizer rules (spec training.md 5), as torch and bitsandbytes compute them. With

@@ -29,9 +29,10 @@ enum recipe_method {
 };
 
 /* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
-enum recipe_sft_loss { SFT_LOSS_NLL = 100 };
+enum recipe_sft_loss { SFT_LOSS_NLL = 100, SFT_LOSS_DFT };
 enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH };
-enum recipe_truncation { TRUNCATION_KEEP_START };
+enum recipe_truncation { TRUNCATION_KEEP_START, TRUNCATION_KEEP_END };
+enum recipe_sampling { SAMPLING_RANDOM, SAMPLING_SEQUENTIAL };
 enum recipe_resume { RESUME_AUTO, RESUME_NEVER };
 enum recipe_compat { COMPAT_TRL_1_16, COMPAT_TRL_0_18 };
 /* completion_only_loss: auto follows the data. */
@@ -95,6 +96,8 @@ struct recipe {
     json_t *chat_template_kwargs;
     int64_t max_prompt_length; /* RECIPE_UNSET: no cut */
     bool shuffle_dataset;
+    int train_sampling_strategy; /* enum recipe_sampling */
+    bool dataloader_drop_last;
     int64_t data_seed;
     int64_t data_digits;
     int64_t data_min;
@@ -173,6 +176,12 @@ struct recipe {
     int truncation_mode; /* enum recipe_truncation */
     int completion_only_loss; /* enum recipe_tristate */
     bool assistant_only_loss;
+    bool packing;
+    int packing_strategy; /* enum packing */
+    int eval_packing;     /* enum recipe_tristate: auto: as packing */
+    bool padding_free;
+    double label_smoothing_factor;
+    double neftune_noise_alpha; /* NAN: none */
 
     /* grpo */
     int loss_type; /* enum loss_type or enum recipe_sft_loss */

@@ -83,13 +83,7 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"lr_scheduler", FOREIGN_NOTE, "null", "the key is lr_scheduler_type"},
 
     /* would change the result */
-    {"packing", FOREIGN_REFUSE, NO, "micro-batches are packed without padding anyway"},
-    {"packing_strategy", FOREIGN_NOTE, "bfd null", "there is no packing into rows"},
-    {"eval_packing", FOREIGN_REFUSE, NO, "micro-batches are packed without padding anyway"},
-    {"padding_free", FOREIGN_NOTE, NO, "rows are never padded"},
-    {"label_smoothing_factor", FOREIGN_REFUSE, "0 0.0 null", "leave it at 0"},
     {"average_tokens_across_devices", FOREIGN_REFUSE, "true null", "the loss is a mean over all"},
-    {"dataloader_drop_last", FOREIGN_REFUSE, NO, "the last batch of an epoch is trained too"},
     {"fp16", FOREIGN_REFUSE, NO, "use compute: bfloat16"},
     {"load_in_8bit", FOREIGN_REFUSE, NO, "use quantize: nf4 or a Q8_0 GGUF"},
     {"lora_modules_to_save", FOREIGN_REFUSE, NO, "train the whole model or adapters"},
@@ -102,8 +96,6 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"datasets", FOREIGN_REFUSE, NO, "join the files into one JSONL"},
     {"dataset_streaming", FOREIGN_REFUSE, NO, "datasets are local files"},
     {"group_by_length", FOREIGN_REFUSE, NO, "micro-batches have no padding to save"},
-    {"train_sampling_strategy", FOREIGN_REFUSE, "random null", "order is random"},
-    {"neftune_noise_alpha", FOREIGN_REFUSE, NO, "leave it out"},
     {"adafactor", FOREIGN_REFUSE, NO, "use optim: adafactor"},
     {"activation_offloading", FOREIGN_REFUSE, NO, "use gradient_checkpointing"},
     {"router_aux_loss_coef", FOREIGN_REFUSE, NO, "models have no experts yet"},

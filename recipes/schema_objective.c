@@ -15,7 +15,7 @@ enum status schema_check_loss(const struct recipe *r)
 {
     const bool sft = r->loss_type >= SFT_LOSS_NLL;
     if (r->method == RECIPE_SFT && !sft) {
-        return FAIL(RECIPE, "recipe: loss_type in sft is nll");
+        return FAIL(RECIPE, "recipe: loss_type in sft is nll or dft");
     }
     if (r->method == RECIPE_GRPO && (sft || r->loss_type == LOSS_RLOO)) {
         return FAIL(RECIPE, "recipe: loss_type in grpo is dapo, grpo, bnpo, dr_grpo, cispo, sapo, "

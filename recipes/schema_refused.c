@@ -28,9 +28,9 @@ const struct recipe_refused RECIPE_REFUSED[] = {
     {"init_lora_weights", "mica", "use true"},
     {"save_strategy", "best", "use steps or epoch"},
     {"eval_strategy", "best", "use steps or epoch"},
+    {"train_sampling_strategy", "group_by_length",
+     "rows are never padded, so there is nothing to save; use random"},
     {"compute", "float16", "use bfloat16: it needs no loss scaling"},
-    {"truncation_mode", "keep_end", "use keep_start"},
-    {"loss_type", "dft", "use nll"},
 };
 
 const size_t RECIPE_REFUSED_COUNT = sizeof RECIPE_REFUSED / sizeof *RECIPE_REFUSED;

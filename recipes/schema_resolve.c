@@ -90,6 +90,29 @@ static enum status resolve_round(struct recipe *r)
     return batch % r->num_generations == 0 ? STATUS_OK : fail_round(r, batch);
 }
 
+/* Keys of sft that exclude each other: both are named, and the rule. */
+static enum status check_sft(const struct recipe *r)
+{
+    if (r->loss_type == SFT_LOSS_DFT && r->label_smoothing_factor > 0) {
+        return FAIL(RECIPE, "recipe: loss_type dft and label_smoothing_factor exclude each other: "
+                            "smoothing belongs to nll; leave one out");
+    }
+    if (r->packing && r->max_length == 0) {
+        return FAIL(RECIPE, "recipe: packing needs max_length, the length of the packed rows");
+    }
+    if (r->packing && r->truncation_mode == TRUNCATION_KEEP_END) {
+        return FAIL(RECIPE, "recipe: packing and truncation_mode keep_end exclude each other: "
+                            "packing keeps the start of long rows (packing_strategy bfd) or all of "
+                            "them (bfd_split)");
+    }
+    if (r->padding_free && !r->packing && r->max_length > 0 && r->compat == COMPAT_TRL_1_16 &&
+        recipe_given(r, "max_length")) {
+        return FAIL(RECIPE, "recipe: padding_free without packing and max_length exclude each "
+                            "other: it is for rows of any length; set max_length: null");
+    }
+    return STATUS_OK;
+}
+
 static enum status resolve_grpo(struct recipe *r)
 {
     TRY(resolve_round(r));
@@ -245,5 +268,11 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     TRY(check_optim(r));
     TRY(resolve_data(r));
     fill_unset(r);
+    if (isnan(r->neftune_noise_alpha)) {
+        r->neftune_noise_alpha = 0;
+    }
+    if (r->method == RECIPE_SFT) {
+        return check_sft(r);
+    }
     return recipe_rolls_out(r) ? resolve_grpo(r) : STATUS_OK;
 }

@@ -1,6 +1,9 @@
 /* Schema rows of datasets, prompts, procedural data; see schema_internal.h. */
 #include "recipes/schema_internal.h"
 
+static const struct recipe_choice SAMPLINGS[] = {
+    {"random", SAMPLING_RANDOM, 0}, {"sequential", SAMPLING_SEQUENTIAL, 0}, {NULL, 0, 0}};
+
 static const struct recipe_field ROWS[] = {
     /* data */
     {"dataset_name", "dataset", FIELD_STRING, 0, AT(dataset_name), "null", NULL, 0, 0, NULL, 0,
@@ -27,6 +30,10 @@ static const struct recipe_field ROWS[] = {
      1 << 24, NULL, RECIPE_GRPO, "data", "longer prompts keep their last tokens; null: never cut"},
     {"shuffle_dataset", NULL, FIELD_BOOL, 0, AT(shuffle_dataset), "false", "true", 0, 0, NULL, 0,
      "data", "shuffle rows (sft: before and after packing; grpo: a new order each epoch)"},
+    {"train_sampling_strategy", NULL, FIELD_CHOICE, 0, AT(train_sampling_strategy), "random", NULL,
+     0, 0, SAMPLINGS, RECIPE_SFT, "data", "order of the rows of an epoch"},
+    {"dataloader_drop_last", NULL, FIELD_BOOL, 0, AT(dataloader_drop_last), "false", NULL, 0, 0,
+     NULL, RECIPE_SFT, "data", "leave out the short batch at the end of an epoch"},
     {"data_seed", NULL, FIELD_INT, FIELD_NULLABLE, AT(data_seed), "null", NULL, 0, 4294967295.0,
      NULL, 0, "data", "seed of the data order; null: seed"},
     {"data_digits", NULL, FIELD_INT, 0, AT(data_digits), "0", NULL, 0, 9, NULL, 0, "data",

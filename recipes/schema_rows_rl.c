@@ -5,6 +5,7 @@
 
 static const struct recipe_choice LOSSES[] = {
     {"nll", SFT_LOSS_NLL, RECIPE_SFT}, {"chunked_nll", SFT_LOSS_NLL, RECIPE_SFT},
+    {"dft", SFT_LOSS_DFT, RECIPE_SFT},
     {"dapo", LOSS_DAPO, RECIPE_GRPO}, {"grpo", LOSS_GRPO, RECIPE_GRPO},
     {"bnpo", LOSS_BNPO, RECIPE_GRPO}, {"dr_grpo", LOSS_DR_GRPO, RECIPE_GRPO},
     {"cispo", LOSS_CISPO, RECIPE_GRPO}, {"sapo", LOSS_SAPO, RECIPE_GRPO},

@@ -45,6 +45,7 @@ size_t schema_index(const struct recipe_field *f)
 }
 
 const struct recipe_default RECIPE_DEFAULTS[] = {
+    {"packing_strategy", RECIPE_SFT, true, "wrapped"},
     {"loss_type", RECIPE_GRPO, true, "bnpo"},
     {"beta", RECIPE_GRPO, true, "0.04"},
     {"max_completion_length", RECIPE_GRPO, true, "256"},

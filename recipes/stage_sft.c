@@ -4,16 +4,52 @@
 #include "recipes/build.h"
 #include "recipes/run.h"
 #include "recipes/stages.h"
+#include "trainer/data/packing.h"
 #include "trainer/report/report.h"
 #include "trainer/sft.h"
 
-static enum status read_examples(struct run *r, struct run_data *data, struct example_set *out)
+/* Token ids are the model's, and rows fit its context. */
+static enum status check_examples(const struct run *r, const struct run_data *data,
+                                  const struct example_set *set)
+{
+    for (int64_t i = 0; i < set->count; i++) {
+        for (int64_t t = 0; t < set->items[i].count; t++) {
+            if (set->items[i].ids[t] >= r->model->config.vocab) {
+                return FAIL(INPUT, "%s: token id %d is outside the vocabulary of %lld",
+                            dataset_name(data->set), set->items[i].ids[t],
+                            (long long)r->model->config.vocab);
+            }
+        }
+        if (set->items[i].parts == NULL && set->items[i].count > r->model->rope_positions) {
+            return FAIL(RECIPE, "a row of %lld tokens exceeds the context of %lld; set max_length",
+                        (long long)set->items[i].count, (long long)r->model->rope_positions);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* TRL's preparation (training.md 3): shuffle, pack, shuffle again. */
+static enum status arrange(const struct recipe *c, bool pack, struct example_set *set)
+{
+    if (c->shuffle_dataset && pack) {
+        TRY(example_set_shuffle(set, (uint64_t)c->seed));
+    }
+    if (pack) {
+        TRY(example_set_pack(set, (enum packing)c->packing_strategy, c->max_length));
+    }
+    return c->shuffle_dataset ? example_set_shuffle(set, (uint64_t)c->seed) : STATUS_OK;
+}
+
+static enum status read_examples(struct run *r, struct run_data *data, bool pack,
+                                 struct example_set *out)
 {
     const struct recipe *c = &r->recipe;
     const struct example_config config = {
         .format = r->format,
         .text_column = c->dataset_text_field,
-        .max_length = c->max_length,
+        .max_length = pack ? 0 : c->max_length,
+        .keep_end = c->truncation_mode == TRUNCATION_KEEP_END,
+        .keep_all = pack || c->max_length == 0,
         .completion_only_loss = c->completion_only_loss != TRISTATE_FALSE,
         .assistant_only_loss = c->assistant_only_loss,
     };
@@ -29,19 +65,8 @@ static enum status read_examples(struct run *r, struct run_data *data, struct ex
         json_decref(row);
         TRY(status);
     }
-    for (int64_t i = 0; i < out->count; i++) {
-        for (int64_t t = 0; t < out->items[i].count; t++) {
-            if (out->items[i].ids[t] >= r->model->config.vocab) {
-                return FAIL(INPUT, "%s: token id %d is outside the vocabulary of %lld",
-                            dataset_name(data->set), out->items[i].ids[t],
-                            (long long)r->model->config.vocab);
-            }
-        }
-        if (out->items[i].count > r->model->rope_positions) {
-            return FAIL(RECIPE, "a row of %lld tokens exceeds the context of %lld; set max_length",
-                        (long long)out->items[i].count, (long long)r->model->rope_positions);
-        }
-    }
+    TRY(arrange(c, pack, out));
+    TRY(check_examples(r, data, out));
     if (out->dropped && r->comm.rank == 0) {
         report_note("%s: %lld rows have no label within max_length and are left out",
                     dataset_name(data->set), (long long)out->dropped);
@@ -76,9 +101,15 @@ static enum status train(struct run *r, const struct example_set *examples,
                 .world = c->world_size,
                 .per_device = c->per_device_train_batch_size,
                 .accumulation = c->gradient_accumulation_steps,
-                .shuffle = true,
+                .drop_last = c->dataloader_drop_last,
+                .shuffle = c->train_sampling_strategy == SAMPLING_RANDOM,
                 .seed = (uint64_t)c->data_seed,
             },
+        .loss = c->loss_type == SFT_LOSS_DFT ? SFT_DFT : SFT_NLL,
+        .label_smoothing = c->label_smoothing_factor,
+        .neftune_noise_alpha = c->neftune_noise_alpha,
+        .padding_free = c->padding_free || (c->packing && c->packing_strategy != PACKING_WRAPPED),
+        .seed = (uint64_t)c->seed,
         .micro_batch_tokens = c->micro_batch_tokens,
         .gradient_checkpointing = c->gradient_checkpointing,
         .eval_batch = c->per_device_eval_batch_size,
@@ -112,9 +143,12 @@ static enum status run_sft(struct run *r)
     struct optim_config optim;
     TRY(run_check_resume(r));
     TRY(run_open_data(r));
-    enum status status = read_examples(r, &r->train, &examples);
-    if (status == STATUS_OK && r->test.set && r->recipe.eval_strategy != STRATEGY_NO) {
-        status = read_examples(r, &r->test, &held_out);
+    const struct recipe *c = &r->recipe;
+    const bool eval_pack = c->eval_packing == TRISTATE_AUTO ? c->packing
+                                                            : c->eval_packing == TRISTATE_TRUE;
+    enum status status = read_examples(r, &r->train, c->packing, &examples);
+    if (status == STATUS_OK && r->test.set && c->eval_strategy != STRATEGY_NO) {
+        status = read_examples(r, &r->test, eval_pack, &held_out);
     }
     status = comm_agree(&r->comm, status);
     if (status == STATUS_OK) {

@@ -1,6 +1,7 @@
 /* SFT: rows of a step -> packed sequences -> -1/n per labelled token; see sft.h. */
 #include "trainer/sft.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "kernels/base/rng.h"
@@ -13,9 +14,12 @@ struct sft {
     const struct sft_config *config;
     const struct sft_env *env;
     struct unit_pass pass;
+    struct pass_noise noise;
     int64_t *rows;       /* rows of the step */
     int64_t *cost;
     double *mean;        /* [count] weight of a row's sums in the logged means */
+    uint32_t *key;       /* [count] what its random numbers are keyed by: its place in the step */
+    float *bound;        /* [count] NEFTune's bound; NULL: no noise */
     int64_t count;
     double labels;       /* of the whole step */
     double num_tokens;   /* running total */
@@ -23,6 +27,9 @@ struct sft {
 
 static int64_t batches_per_epoch(const struct sft_plan *p)
 {
+    if (p->drop_last) {
+        return p->rows / p->per_device / p->world;
+    }
     const int64_t batches = (p->rows + p->per_device - 1) / p->per_device;
     return (batches + p->world - 1) / p->world; /* micro-steps: every rank gets a batch */
 }
@@ -53,7 +60,8 @@ enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indi
     const int64_t begin = step % per_epoch * p->accumulation * micro_rows;
     int64_t end = begin + p->accumulation * micro_rows;
     /* One rank: the last batch is short. Several: the tail wraps to the epoch's first rows. */
-    const int64_t last = p->world == 1 ? p->rows : batches_per_epoch(p) * micro_rows;
+    const bool exact = p->world > 1 || p->drop_last;
+    const int64_t last = exact ? batches_per_epoch(p) * micro_rows : p->rows;
     end = end < last ? end : last;
     int64_t *order = malloc((size_t)p->rows * sizeof *order);
     *indices = malloc((size_t)(end - begin) * sizeof **indices);
@@ -75,9 +83,13 @@ static void drop_step(struct sft *s)
     free(s->rows);
     free(s->cost);
     free(s->mean);
+    free(s->key);
+    free(s->bound);
     s->rows = NULL;
     s->cost = NULL;
     s->mean = NULL;
+    s->key = NULL;
+    s->bound = NULL;
 }
 
 /* TRL logs entropy and accuracy as the mean over micro-steps of each one's mean over labels. */
@@ -92,7 +104,27 @@ static void weigh_rows(struct sft *s)
             labels += (double)s->env->train->items[s->rows[i]].labels;
         }
         for (int64_t i = begin; i < end; i++) {
-            s->mean[i] = 1.0 / (labels * (double)micro_steps);
+            s->mean[i] = labels > 0.0 ? 1.0 / (labels * (double)micro_steps) : 0.0;
+        }
+    }
+}
+
+/* U(-b, b) with b = alpha / sqrt(L D): L is the padded length of the row's batch (training.md 3). */
+static void bound_noise(struct sft *s)
+{
+    const int64_t batch = s->config->plan.per_device;
+    for (int64_t begin = 0; s->bound && begin < s->count; begin += batch) {
+        const int64_t end = begin + batch < s->count ? begin + batch : s->count;
+        int64_t longest = 0;
+        int64_t sum = 0;
+        for (int64_t i = begin; i < end; i++) {
+            sum += s->cost[i];
+            longest = s->cost[i] > longest ? s->cost[i] : longest;
+        }
+        const int64_t length = s->config->padding_free ? sum : longest;
+        const double size = (double)length * (double)s->env->model->config.hidden;
+        for (int64_t i = begin; i < end; i++) {
+            s->bound[i] = (float)(s->config->neftune_noise_alpha / sqrt(size));
         }
     }
 }
@@ -104,17 +136,23 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     TRY(sft_plan_rows(&s->config->plan, step, &s->rows, &s->count));
     s->cost = malloc((size_t)s->count * sizeof *s->cost);
     s->mean = malloc((size_t)s->count * sizeof *s->mean);
-    if (!s->cost || !s->mean) {
+    s->key = malloc((size_t)s->count * sizeof *s->key);
+    const bool noisy = s->config->neftune_noise_alpha > 0.0;
+    s->bound = noisy ? malloc((size_t)s->count * sizeof *s->bound) : NULL;
+    if (!s->cost || !s->mean || !s->key || (noisy && !s->bound)) {
         return FAIL(MEMORY, "step: no memory for %lld rows", (long long)s->count);
     }
+    s->noise.step = (uint32_t)step;
     s->labels = 0.0;
     for (int64_t i = 0; i < s->count; i++) {
         const struct example *e = &s->env->train->items[s->rows[i]];
         s->cost[i] = e->count;
+        s->key[i] = (uint32_t)i;
         s->labels += (double)e->labels;
         s->num_tokens += (double)e->count;
     }
     weigh_rows(s);
+    bound_noise(s);
     *units = (struct train_units){.count = s->count, .cost = s->cost};
     return STATUS_OK;
 }
@@ -125,7 +163,25 @@ struct batch_rows {
     int64_t count;
     double *sums;   /* [count, METRIC_COUNT] */
     double labels;  /* normaliser */
+    enum sft_loss loss;
+    double smoothing;
 };
+
+/* One labelled token's loss and its slopes (training.md 3): nll -lp, smoothed towards the mean over
+ * the vocabulary; dft (Wu et al. 2025, arXiv 2508.05629) -sg[exp(lp)] lp. */
+static double token_loss(const struct batch_rows *b, const struct unit_outputs *out, int64_t at)
+{
+    const double lp = (double)out->head->logp[at];
+    const double weight = b->loss == SFT_DFT ? exp(lp) : 1.0 - b->smoothing;
+    const double mean = out->head->mean ? (double)out->head->mean[at] : 0.0;
+    if (out->dlogp) {
+        out->dlogp[at] = (float)(-weight / b->labels);
+    }
+    if (out->dmean) {
+        out->dmean[at] = (float)(-b->smoothing / b->labels);
+    }
+    return -(weight * lp + b->smoothing * mean) / b->labels;
+}
 
 static void objective(void *ctx, const struct unit_outputs *out)
 {
@@ -134,70 +190,136 @@ static void objective(void *ctx, const struct unit_outputs *out)
     for (int64_t i = 0; i < b->count; i++) {
         double *sums = b->sums + i * METRIC_COUNT;
         for (int64_t t = 0; t < b->examples[i]->labels; t++, at++) {
-            sums[METRIC_LOSS] += -(double)out->head->logp[at] / b->labels;
+            sums[METRIC_LOSS] += token_loss(b, out, at);
             sums[METRIC_ENTROPY] += (double)out->head->entropy[at];
             sums[METRIC_CORRECT] += out->head->best[at] == out->batch->targets[at];
-            if (out->dlogp) {
-                out->dlogp[at] = (float)(-1.0 / b->labels);
-            }
         }
         sums[METRIC_LABELS] = (double)b->examples[i]->labels;
-        sums[METRIC_TOKENS] = (double)b->examples[i]->count;
     }
 }
 
-/* Runs examples in micro-batches under the token budget, in order. sums [count, METRIC_COUNT]. */
-static enum status run_examples(struct sft *s, const struct example *const *examples, int64_t count,
-                                double labels, double *sums)
+/* The examples of a run of micro-batches; key and bound NULL: no randomness. */
+struct example_rows {
+    const struct example **examples;
+    int64_t count;
+    uint32_t *key;
+    float *bound;
+    double labels; /* normaliser */
+};
+
+/* Sequences of an example as branches of one unit; returns how many. */
+static int64_t fill_unit(const struct example *e, struct pack_branch *branches,
+                         struct pack_unit *unit)
 {
-    struct pack_branch *branches = malloc((size_t)count * sizeof *branches);
-    struct pack_unit *units = malloc((size_t)count * sizeof *units);
-    enum status status = branches && units
-                             ? STATUS_OK
-                             : FAIL(MEMORY, "step: no memory for %lld rows", (long long)count);
-    for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
-        const struct example *e = examples[i];
-        branches[i] = (struct pack_branch){.ids = e->ids, .count = e->count, .loss = e->loss};
-        units[i] = (struct pack_unit){.branches = &branches[i], .branch_count = 1};
+    const int64_t parts = e->parts ? e->part_count : 1;
+    int64_t at = 0;
+    for (int64_t i = 0; i < parts; i++) {
+        const int64_t count = e->parts ? e->parts[i] : e->count;
+        branches[i] = (struct pack_branch){.ids = e->ids + at, .count = count, .loss = e->loss + at};
+        at += count;
     }
-    for (int64_t begin = 0; status == STATUS_OK && begin < count;) {
+    *unit = (struct pack_unit){.branches = branches, .branch_count = parts};
+    return parts;
+}
+
+/* Runs packed examples in micro-batches under the token budget, in order. */
+static enum status run_units(struct sft *s, const struct example_rows *r,
+                             const struct pack_unit *units, double *sums)
+{
+    for (int64_t begin = 0; begin < r->count;) {
         int64_t end = begin;
         int64_t tokens = 0;
+        int64_t labels = 0;
         do {
-            tokens += examples[end++]->count;
-        } while (end < count && tokens + examples[end]->count <= s->config->micro_batch_tokens);
+            labels += r->examples[end]->labels;
+            tokens += r->examples[end++]->count;
+        } while (end < r->count
+                 && tokens + r->examples[end]->count <= s->config->micro_batch_tokens);
         struct batch_rows rows = {
-            .examples = examples + begin,
+            .examples = r->examples + begin,
             .count = end - begin,
             .sums = sums + begin * METRIC_COUNT,
-            .labels = labels,
+            .labels = r->labels,
+            .loss = s->config->loss,
+            .smoothing = s->config->label_smoothing,
         };
-        status = unit_pass_run(&s->pass, units + begin, end - begin, objective, &rows);
+        s->noise.unit_key = r->key ? r->key + begin : NULL;
+        s->noise.embedding = r->bound ? r->bound + begin : NULL;
+        s->pass.noise = r->key ? &s->noise : NULL;
+        if (labels > 0) {
+            TRY(unit_pass_run(&s->pass, units + begin, end - begin, objective, &rows));
+        }
         begin = end;
+    }
+    return STATUS_OK;
+}
+
+/* sums [count, METRIC_COUNT], zeroed before. */
+static enum status run_examples(struct sft *s, const struct example_rows *r, double *sums)
+{
+    int64_t sequences = 0;
+    for (int64_t i = 0; i < r->count; i++) {
+        sequences += r->examples[i]->parts ? r->examples[i]->part_count : 1;
+        sums[i * METRIC_COUNT + METRIC_TOKENS] = (double)r->examples[i]->count;
+    }
+    struct pack_branch *branches = malloc((size_t)sequences * sizeof *branches);
+    struct pack_unit *units = malloc((size_t)r->count * sizeof *units);
+    enum status status = branches && units
+                             ? STATUS_OK
+                             : FAIL(MEMORY, "step: no memory for %lld rows", (long long)r->count);
+    int64_t used = 0;
+    for (int64_t i = 0; status == STATUS_OK && i < r->count; i++) {
+        used += fill_unit(r->examples[i], branches + used, &units[i]);
+    }
+    if (status == STATUS_OK) {
+        status = run_units(s, r, units, sums);
     }
     free(branches);
     free(units);
     return status;
 }
 
+/* Room for `count` rows of a call; random keys only in training. */
+static enum status rows_open(struct example_rows *r, const struct sft *s, int64_t count, bool grad)
+{
+    const size_t n = (size_t)count;
+    *r = (struct example_rows){.count = count, .examples = malloc(n * sizeof(void *))};
+    r->key = grad ? malloc(n * sizeof *r->key) : NULL;
+    r->bound = grad && s->bound ? malloc(n * sizeof *r->bound) : NULL;
+    const bool good = r->examples && (r->key || !grad) && (r->bound || !grad || !s->bound);
+    return good ? STATUS_OK : FAIL(MEMORY, "step: no memory for %lld rows", (long long)count);
+}
+
+static void rows_close(struct example_rows *r)
+{
+    free(r->examples);
+    free(r->key);
+    free(r->bound);
+}
+
 static enum status run(void *ctx, const int64_t *units, int64_t count, double *sums)
 {
     struct sft *s = ctx;
-    const struct example **examples = calloc((size_t)count, sizeof *examples);
-    if (!examples) {
-        return FAIL(MEMORY, "step: no memory for %lld rows", (long long)count);
-    }
+    struct example_rows rows;
+    enum status status = rows_open(&rows, s, count, true);
     memset(sums, 0, (size_t)(count * METRIC_COUNT) * sizeof *sums);
-    for (int64_t i = 0; i < count; i++) {
-        examples[i] = &s->env->train->items[s->rows[units[i]]];
+    for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
+        rows.examples[i] = &s->env->train->items[s->rows[units[i]]];
+        rows.key[i] = s->key[units[i]];
+        if (rows.bound) {
+            rows.bound[i] = s->bound[units[i]];
+        }
     }
     s->pass.grad = true;
-    const enum status status = run_examples(s, examples, count, s->labels, sums);
+    rows.labels = s->labels > 0.0 ? s->labels : 1.0;
+    if (status == STATUS_OK) {
+        status = run_examples(s, &rows, sums);
+    }
     for (int64_t i = 0; i < count; i++) {
         sums[i * METRIC_COUNT + METRIC_ENTROPY] *= s->mean[units[i]];
         sums[i * METRIC_COUNT + METRIC_CORRECT] *= s->mean[units[i]];
     }
-    free(examples);
+    rows_close(&rows);
     return status;
 }
 
@@ -213,21 +335,24 @@ static enum status log_fields(void *ctx, const double *totals, json_t *line)
 /* Sums of one evaluation batch, put where all ranks can add them in batch order. */
 static enum status evaluate_batch(struct sft *s, int64_t begin, int64_t end, double *totals)
 {
-    const struct example **examples = malloc((size_t)(end - begin) * sizeof *examples);
+    struct example_rows rows;
     double *sums = calloc((size_t)((end - begin) * METRIC_COUNT), sizeof *sums);
-    double labels = 0.0;
-    enum status status = examples && sums ? STATUS_OK : FAIL(MEMORY, "evaluation: no memory");
-    for (int64_t i = begin; status == STATUS_OK && i < end; i++) {
-        examples[i - begin] = &s->env->eval->items[i];
-        labels += (double)s->env->eval->items[i].labels;
+    enum status status = rows_open(&rows, s, end - begin, false);
+    if (status == STATUS_OK && !sums) {
+        status = FAIL(MEMORY, "evaluation: no memory");
     }
+    for (int64_t i = begin; status == STATUS_OK && i < end; i++) {
+        rows.examples[i - begin] = &s->env->eval->items[i];
+        rows.labels += (double)s->env->eval->items[i].labels;
+    }
+    rows.labels = rows.labels > 0.0 ? rows.labels : 1.0;
     if (status == STATUS_OK) {
-        status = run_examples(s, examples, end - begin, labels, sums);
+        status = run_examples(s, &rows, sums);
     }
     for (int64_t i = 0; status == STATUS_OK && i < (end - begin) * METRIC_COUNT; i++) {
         totals[i % METRIC_COUNT] += sums[i];
     }
-    free(examples);
+    rows_close(&rows);
     free(sums);
     return status;
 }
@@ -265,22 +390,24 @@ enum status sft_evaluate(struct sft *s, json_t *line)
     }
     const enum status status = evaluate_batches(s, totals, batches);
     double loss = 0.0;
-    double sums[METRIC_COUNT] = {0};
+    double correct = 0.0;
+    double entropy = 0.0;
     for (int64_t b = 0; b < batches; b++) { /* micro losses weighted by rows (training.md 5) */
+        const double *sums = totals + b * METRIC_COUNT;
         const int64_t left = rows - b * s->config->eval_batch;
         const int64_t here = left < s->config->eval_batch ? left : s->config->eval_batch;
-        loss += totals[b * METRIC_COUNT] * (double)here / (double)rows;
-        for (int k = 0; k < METRIC_COUNT; k++) {
-            sums[k] += totals[b * METRIC_COUNT + k];
-        }
+        const double labels = sums[METRIC_LABELS] > 0.0 ? sums[METRIC_LABELS] : 1.0;
+        loss += sums[METRIC_LOSS] * (double)here / (double)rows;
+        correct += sums[METRIC_CORRECT] / labels / (double)batches;
+        entropy += sums[METRIC_ENTROPY] / labels / (double)batches;
     }
     free(totals);
     TRY(status);
     (void)json_object_set_new(line, "eval_loss", json_real(loss));
     (void)json_object_set_new(line, "eval_mean_token_accuracy",
-                              json_real(sums[METRIC_CORRECT] / sums[METRIC_LABELS]));
+                              json_real(correct));
     (void)json_object_set_new(line, "eval_entropy",
-                              json_real(sums[METRIC_ENTROPY] / sums[METRIC_LABELS]));
+                              json_real(entropy));
     return STATUS_OK;
 }
 
@@ -307,10 +434,20 @@ static enum status load_state(void *ctx, const json_t *state)
 enum status sft_open(struct sft **out, const struct sft_config *config, const struct sft_env *env)
 {
     *out = NULL;
-    if (env->train->count == 0) {
+    int64_t labels = 0;
+    for (int64_t i = 0; i < env->train->count; i++) {
+        labels += env->train->items[i].labels;
+    }
+    if (labels == 0) {
         return FAIL(RECIPE, "the dataset has no row with a label (%lld dropped); raise max_length or "
                             "check the loss masks",
                     (long long)env->train->dropped);
+    }
+    if (sft_plan_steps_per_epoch(&config->plan) == 0) {
+        return FAIL(RECIPE, "dataloader_drop_last leaves no batch: %lld rows are fewer than "
+                            "per_device_train_batch_size %lld x world_size %lld",
+                    (long long)config->plan.rows, (long long)config->plan.per_device,
+                    (long long)config->plan.world);
     }
     struct sft *s = calloc(1, sizeof *s);
     if (!s) {
@@ -324,7 +461,9 @@ enum status sft_open(struct sft **out, const struct sft_config *config, const st
         .temperature = 1.0f,
         .hooks = true,
         .checkpoint = config->gradient_checkpointing,
+        .mean = config->label_smoothing > 0.0,
     };
+    s->noise.seed = config->seed;
     *out = s;
     return STATUS_OK;
 }

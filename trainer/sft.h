@@ -13,6 +13,7 @@ struct sft_plan {
     int64_t world;        /* virtual ranks */
     int64_t per_device;   /* rows per micro-step and virtual rank */
     int64_t accumulation; /* micro-steps per optimizer step */
+    bool drop_last;       /* leave out the short batch, and rounds some rank gets no batch of */
     bool shuffle;         /* epoch e: torch.randperm(rows) seeded with seed + e */
     uint64_t seed;
 };
@@ -24,8 +25,15 @@ int64_t sft_plan_steps_per_epoch(const struct sft_plan *p);
 MUST_USE enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indices,
                                    int64_t *count);
 
+enum sft_loss { SFT_NLL, SFT_DFT };
+
 struct sft_config {
     struct sft_plan plan;
+    enum sft_loss loss;
+    double label_smoothing;      /* nll alone: (1 - e) nll + e mean over the vocabulary of -log p */
+    double neftune_noise_alpha;  /* 0: none */
+    bool padding_free;           /* NEFTune's length is that of the whole batch */
+    uint64_t seed;               /* of dropout and noise */
     int64_t micro_batch_tokens;
     bool gradient_checkpointing;
     int64_t eval_batch;          /* per_device_eval_batch_size */

@@ -15,7 +15,8 @@ enum rng_purpose {
     RNG_SHUFFLE = 3, /* data order where TRL's is not asked for */
     RNG_DROPOUT = 4,
     RNG_DATA = 5, /* procedural problems */
-    RNG_EVAL = 6
+    RNG_EVAL = 6,
+    RNG_NEFTUNE = 7
 };
 
 struct rng_key {

@@ -66,6 +66,15 @@ static void update_chunk(const struct logit_args *a, float *logits, int64_t n, i
     s->dot = dot;
 }
 
+static float sum_scaled(const struct logit_args *a, const float *logits, int64_t n)
+{
+    float sum = 0.0f;
+    for (int64_t i = 0; i < n; i++) {
+        sum += scaled_logit(logits[i], a->softcap, a->inv_temperature);
+    }
+    return sum;
+}
+
 static void stats_rows(void *ctx, int64_t begin, int64_t end, int thread)
 {
     (void)thread;
@@ -74,6 +83,9 @@ static void stats_rows(void *ctx, int64_t begin, int64_t end, int thread)
         const int32_t target = a->targets ? a->targets[r] : -1;
         for (int64_t i = 0; i < a->n; i += OPS_HEAD_CHUNK) {
             const int64_t n = a->n - i < OPS_HEAD_CHUNK ? a->n - i : OPS_HEAD_CHUNK;
+            if (a->sums) {
+                a->sums[r] += sum_scaled(a, a->logits + r * a->ld + i, n);
+            }
             update_chunk(a, a->logits + r * a->ld + i, n, a->first + i, target, &a->stats[r]);
         }
     }
@@ -95,12 +107,14 @@ static void grad_rows(void *ctx, int64_t begin, int64_t end, int thread)
         const float dlogp = a->dlogp[r];
         const float dentropy = a->dentropy ? a->dentropy[r] : 0.0f;
         const float entropy = a->dentropy ? a->entropy[r] : 0.0f;
+        const float dmean = a->dmean ? a->dmean[r] : 0.0f;
         for (int64_t i = 0; i < a->n; i++) {
             const float z = scaled_logit(logits[i], a->softcap, a->inv_temperature);
             const float logp = floored(z - a->lse[r]);
             const float p = expf(logp);
             const float hit = a->first + i == target ? 1.0f : 0.0f;
             float d = dlogp * (hit - p) - dentropy * p * (logp + entropy);
+            d += dmean * (a->inv_vocab - p);
             if (a->softcap > 0.0f) {
                 const float t = tanhf(logits[i] / a->softcap);
                 d *= 1.0f - t * t;

@@ -233,12 +233,14 @@ static void embed_gradients(struct ops_context *c)
 
 enum { HEAD_ROWS = 3, HEAD_VOCAB = 75, HEAD_SPLIT = 40 };
 
-/* out[t] = logp of the target, out[rows + t] = entropy, in two chunks of the vocabulary. */
+/* out[t] = logp of the target, out[rows + t] = entropy, out[2 rows + t] = mean log p, in two chunks
+ * of the vocabulary. */
 static void head_forward(struct graph *g)
 {
     struct logit_args a = g->run.a.logit;
     for (int t = 0; t < HEAD_ROWS; t++) {
         a.stats[t] = (struct logit_stats)LOGIT_STATS_INIT;
+        a.sums[t] = 0.0f;
     }
     a.n = HEAD_SPLIT;
     g->run.c->ops->logit_stats(g->run.c, &a);
@@ -249,6 +251,7 @@ static void head_forward(struct graph *g)
     for (int t = 0; t < HEAD_ROWS; t++) {
         g->out[t] = a.stats[t].target - logit_stats_lse(&a.stats[t]);
         g->out[HEAD_ROWS + t] = logit_stats_entropy(&a.stats[t]);
+        g->out[2 * HEAD_ROWS + t] = a.sums[t] / HEAD_VOCAB - logit_stats_lse(&a.stats[t]);
     }
 }
 
@@ -261,10 +264,11 @@ static void head_gradients(struct ops_context *c)
         struct run *r = &g.run;
         float *logits = run_input(r, HEAD_ROWS * HEAD_VOCAB, 2.0f);
         struct logit_stats *stats = (struct logit_stats *)run_output(r, HEAD_ROWS * 6);
-        graph_outputs(&g, run_output(r, 2 * HEAD_ROWS), 2 * HEAD_ROWS);
+        graph_outputs(&g, run_output(r, 3 * HEAD_ROWS), 3 * HEAD_ROWS);
         r->a.logit = (struct logit_args){.logits = logits, .ld = HEAD_VOCAB, .rows = HEAD_ROWS,
                                          .targets = targets, .inv_temperature = 1.25f,
-                                         .softcap = capped ? 5.0f : 0.0f, .stats = stats};
+                                         .softcap = capped ? 5.0f : 0.0f, .stats = stats,
+                                         .sums = run_output(r, HEAD_ROWS)};
         (void)loss(&g);
         float *d = run_output(r, HEAD_ROWS * HEAD_VOCAB);
         float *lse = run_output(r, HEAD_ROWS);
@@ -280,7 +284,9 @@ static void head_gradients(struct ops_context *c)
                                          .inv_temperature = 1.25f,
                                          .softcap = capped ? 5.0f : 0.0f, .lse = lse,
                                          .entropy = entropy, .dlogp = g.r,
-                                         .dentropy = g.r + HEAD_ROWS});
+                                         .dentropy = g.r + HEAD_ROWS,
+                                         .dmean = g.r + 2 * HEAD_ROWS,
+                                         .inv_vocab = 1.0f / HEAD_VOCAB});
         check(&g, "logit_grad", logits, d, HEAD_ROWS * HEAD_VOCAB);
         kernel_run_close(r);
     }

@@ -106,6 +106,7 @@ static void slice_logit(struct run *r, int64_t first, int64_t count)
     a->logits += first * a->ld;
     a->targets += first;
     a->stats += first;
+    a->sums = a->sums ? a->sums + first : NULL;
     a->rows = count;
 }
 
@@ -118,6 +119,7 @@ static void slice_logit_grad(struct run *r, int64_t first, int64_t count)
     a->entropy += first;
     a->dlogp += first;
     a->dentropy = a->dentropy ? a->dentropy + first : NULL;
+    a->dmean = a->dmean ? a->dmean + first : NULL;
     a->rows = count;
 }
 

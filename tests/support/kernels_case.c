@@ -287,7 +287,8 @@ static void logit_prepare(struct run *r)
 {
     const struct shape *s = r->s;
     float *logits = run_input(r, (int64_t)s->rows * (s->n + 1), 4.0f);
-    logits[1] = -INFINITY;
+    const bool sums = has(r, SHAPE_ENTROPY); /* a sum with -inf says nothing */
+    logits[1] = sums ? -60.0f : -INFINITY;
     logits[s->n / 2] = logits[s->n - 1] = 40.0f; /* a tie: the first wins */
     struct logit_stats *stats = (struct logit_stats *)run_output(r, s->rows * 6LL);
     for (int i = 0; i < s->rows; i++) {
@@ -297,7 +298,8 @@ static void logit_prepare(struct run *r)
     targets[0] = -1;
     r->a.logit = (struct logit_args){.logits = logits, .ld = s->n + 1, .rows = s->rows, .n = s->n,
                                      .targets = targets, .inv_temperature = 1.25f,
-                                     .softcap = s->softcap, .stats = stats};
+                                     .softcap = s->softcap, .stats = stats,
+                                     .sums = sums ? run_output(r, s->rows) : NULL};
 }
 
 static void logit_call(struct run *r)
@@ -334,7 +336,9 @@ static void logit_grad_prepare(struct run *r)
         .logits = logits, .ld = s->n + 1, .rows = s->rows, .n = s->n, .targets = targets,
         .inv_temperature = 1.25f, .softcap = s->softcap, .lse = lse,
         .entropy = run_input(r, s->rows, 1.0f), .dlogp = run_input(r, s->rows, 1.0f),
-        .dentropy = has(r, SHAPE_ENTROPY) ? run_input(r, s->rows, 1.0f) : NULL};
+        .dentropy = has(r, SHAPE_ENTROPY) ? run_input(r, s->rows, 1.0f) : NULL,
+        .dmean = has(r, SHAPE_ENTROPY) ? run_input(r, s->rows, 3.0f) : NULL,
+        .inv_vocab = 1.0f / (float)s->n};
 }
 
 static void logit_grad_call(struct run *r)

@@ -235,7 +235,20 @@ static enum status make_draft(const struct example_config *c, const json_t *row,
     return missing_columns(c, row);
 }
 
-static enum status set_push(struct example_set *set, const struct example *e)
+void example_count_labels(struct example *e)
+{
+    const int64_t whole[1] = {e->count};
+    const int64_t *parts = e->parts ? e->parts : whole;
+    const int64_t count = e->parts ? e->part_count : 1;
+    e->labels = 0;
+    for (int64_t part = 0, at = 0; part < count; at += parts[part++]) {
+        for (int64_t i = 1; i < parts[part]; i++) {
+            e->labels += e->loss[at + i] != 0;
+        }
+    }
+}
+
+enum status example_set_push(struct example_set *set, const struct example *e)
 {
     if (set->count == set->capacity) {
         const int64_t capacity = set->capacity ? 2 * set->capacity : 64;
@@ -250,6 +263,19 @@ static enum status set_push(struct example_set *set, const struct example *e)
     return STATUS_OK;
 }
 
+static void truncate_example(const struct example_config *c, struct example *e)
+{
+    if (c->max_length == 0 || e->count <= c->max_length) {
+        return;
+    }
+    if (c->keep_end) {
+        const int64_t skip = e->count - c->max_length;
+        memmove(e->ids, e->ids + skip, (size_t)c->max_length * sizeof *e->ids);
+        memmove(e->loss, e->loss + skip, (size_t)c->max_length);
+    }
+    e->count = c->max_length;
+}
+
 enum status example_add(const struct example_config *c, const json_t *row, const char *where,
                         struct example_set *set)
 {
@@ -257,14 +283,12 @@ enum status example_add(const struct example_config *c, const json_t *row, const
     enum status status = make_draft(c, row, &d);
     if (status == STATUS_OK) {
         struct example e = {.ids = d.list.ids, .loss = d.loss, .count = d.list.count};
-        e.count = c->max_length > 0 && e.count > c->max_length ? c->max_length : e.count;
-        for (int64_t i = 1; i < e.count; i++) {
-            e.labels += e.loss[i] != 0;
-        }
-        if (e.labels == 0) {
+        truncate_example(c, &e);
+        example_count_labels(&e);
+        if (!c->keep_all && !memchr(e.loss, 1, (size_t)e.count)) {
             set->dropped++;
         } else {
-            status = set_push(set, &e);
+            status = example_set_push(set, &e);
             d = status == STATUS_OK ? (struct draft){0} : d;
         }
     }
@@ -273,11 +297,18 @@ enum status example_add(const struct example_config *c, const json_t *row, const
     return status == STATUS_OK ? status : status_prefix(status, "%s: ", where);
 }
 
+void example_close(struct example *e)
+{
+    free(e->ids);
+    free(e->loss);
+    free(e->parts);
+    *e = (struct example){0};
+}
+
 void example_set_close(struct example_set *set)
 {
     for (int64_t i = 0; i < set->count; i++) {
-        free(set->items[i].ids);
-        free(set->items[i].loss);
+        example_close(&set->items[i]);
     }
     free(set->items);
     *set = (struct example_set){0};

@@ -12,7 +12,9 @@ struct example {
     int32_t *ids;
     uint8_t *loss;  /* [count] nonzero: this token's log-prob is trained */
     int64_t count;
-    int64_t labels; /* tokens that carry loss (the first token never does) */
+    int64_t labels; /* tokens that carry loss (the first token of a sequence never does) */
+    int64_t *parts; /* [part_count] lengths of the sequences of a packed row; NULL: it is one */
+    int64_t part_count;
 };
 
 struct example_set {
@@ -25,15 +27,26 @@ struct example_set {
 struct example_config {
     struct prompt_format format;
     const char *text_column;       /* "text" when NULL */
-    int64_t max_length;            /* tokens kept from the start; 0: no limit */
+    int64_t max_length;            /* tokens kept; 0: no limit */
+    bool keep_end;                 /* the last max_length tokens stay, not the first */
+    bool keep_all;                 /* rows without a label stay too: they are packed later */
     bool completion_only_loss;     /* prompt+completion rows: train the completion only */
     bool assistant_only_loss;      /* messages: train {% generation %} spans only */
 };
 
-/* Appends the example of one row. `where` names the row in messages. Rows without a label are
- * counted in `dropped`. Fails with INPUT: the needed columns and those the row has. */
+/* Appends the example of one row. `where` names the row in messages. Rows without any label are
+ * counted in `dropped` and left out, unless keep_all. Fails with INPUT: the needed columns and those the row has. */
 MUST_USE enum status example_add(const struct example_config *c, const json_t *row,
                                  const char *where, struct example_set *set);
+
+/* Sets e->labels from its mask and parts. */
+void example_count_labels(struct example *e);
+
+/* Appends an example, whose memory the set then owns. Fails with MEMORY. */
+MUST_USE enum status example_set_push(struct example_set *set, const struct example *e);
+
+/* Frees an example's memory. */
+void example_close(struct example *e);
 
 /* Frees the examples and empties the set. */
 void example_set_close(struct example_set *set);

@@ -52,6 +52,7 @@ static enum status embed_forward(const struct block_run *r, const float *x, floa
             memcpy(y + t * hidden, b->embeddings + t * hidden, (size_t)hidden * sizeof(float));
         }
     }
+    noise_embeddings(r->p, y, hidden);
     return STATUS_OK;
 }
 

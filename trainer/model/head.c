@@ -102,6 +102,15 @@ static void put_results(const struct logit_stats *stats, int64_t first, int64_t 
     }
 }
 
+/* The sums of z that model_head collected in out->mean, to means of log p. */
+static void finish_means(const struct model *m, const struct logit_stats *stats, float *mean,
+                         int64_t rows)
+{
+    for (int64_t i = 0; mean && i < rows; i++) {
+        mean[i] = mean[i] / (float)m->config.vocab - logit_stats_lse(&stats[i]);
+    }
+}
+
 enum status model_head(const struct model *m, const struct pass *p, const float *hidden,
                        int64_t n_out, const int32_t *targets, float temperature,
                        const struct head_result *out)
@@ -119,6 +128,10 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
         const int64_t rows = n_out - first < tile ? n_out - first : tile;
         struct logit_args a = stats_args(m, temperature);
         init_stats(stats, rows);
+        float *mean = out->mean ? out->mean + first : NULL;
+        if (mean) {
+            memset(mean, 0, (size_t)rows * sizeof *mean);
+        }
         for (int64_t v = 0; v < m->config.vocab; v += OPS_HEAD_CHUNK) {
             const struct chunk c = chunk_at(m, v);
             chunk_logits(m, p, hidden + first * m->config.hidden, rows, c, logits, c.n);
@@ -129,10 +142,12 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
             a.first = v;
             a.targets = targets ? targets + first : NULL;
             a.stats = stats;
+            a.sums = mean;
             p->ops->ops->logit_stats(p->ops, &a);
         }
         TRY(p->ops->ops->sync(p->ops));
         put_results(stats, first, rows, targets, out);
+        finish_means(m, stats, mean, rows);
     }
     arena_rewind(p->scratch, mark);
     return STATUS_OK;
@@ -223,6 +238,8 @@ static void chunk_backward(const struct block_run *r, const struct model_backwar
         .entropy = a->head->entropy ? a->head->entropy + t->first : NULL,
         .dlogp = a->dlogp + t->first,
         .dentropy = a->dentropy ? a->dentropy + t->first : NULL,
+        .dmean = a->dmean ? a->dmean + t->first : NULL,
+        .inv_vocab = 1.0f / (float)m->config.vocab,
     };
     p->ops->ops->logit_grad(p->ops, &grad);
     if (dhidden) {

@@ -27,6 +27,7 @@ struct hook {
     int64_t b;
     int64_t rank;
     float scale;
+    float dropout; /* probability that an element of x is left out while training */
     /* HOOK_FULL: indices of the weight and the bias (-1: none) */
     int64_t weight;
     int64_t bias;

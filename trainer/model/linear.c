@@ -1,6 +1,7 @@
 /*
  * The one linear; see linear.h. Low-rank hooks follow Hu et al. 2021 (arXiv 2106.09685):
  * y += s (x A^T) B^T, so with t = x A^T and dt = s dy B: dB += s dy^T t, dA += dt^T x, dx += dt A.
+ * With dropout x stands for m x / (1 - p), m drawn anew from its key wherever it is needed.
  */
 #include "trainer/model/model_internal.h"
 
@@ -75,6 +76,27 @@ static void low_rank_forward(const struct linear *l, const struct pass *p, const
     p->ops->ops->gemm(p->ops, &up);
 }
 
+static bool drops(const struct pass *p, const struct hook *h)
+{
+    return p->noise && h->dropout > 0.0f;
+}
+
+/* Replaces *in by its dropped-out copy in scratch, where the hook drops. */
+static enum status drop_input(const struct linear *l, const struct pass *p, const struct hook *h,
+                              struct operand *in)
+{
+    float *kept;
+    if (!drops(p, h)) {
+        return STATUS_OK;
+    }
+    TRY(arena_alloc(p->scratch, (size_t)(in->rows * l->in), sizeof(float), &kept));
+    const struct dropout_args args = {in->x, in->ldx, kept, l->in, in->rows, l->in, h->dropout,
+                                      (uint32_t)h->a};
+    dropout_apply(p, &args);
+    *in = (struct operand){kept, l->in, in->rows};
+    return STATUS_OK;
+}
+
 /* Hooks of the forward; what they leave goes to p->step when a backward follows. */
 static enum status hooks_forward(const struct linear *l, const struct pass *p,
                                  const struct operand *in, float *y, int64_t ldy,
@@ -93,16 +115,18 @@ static enum status hooks_forward(const struct linear *l, const struct pass *p,
                         LINEAR_MAX_HOOKS);
         }
         float *low;
-        const size_t mark = arena_mark(p->scratch);
-        struct arena *keep = p->grad ? p->step : p->scratch;
+        const size_t before = arena_mark(p->scratch);
+        struct arena *keep = p->grad ? p->step : p->scratch; /* one and the same when recomputing */
+        struct operand kept = *in;
         TRY(arena_alloc(keep, (size_t)(in->rows * h->rank), sizeof(float), &low));
-        low_rank_forward(l, p, h, in, low, y, ldy);
+        const size_t after = arena_mark(p->scratch);
+        TRY(drop_input(l, p, h, &kept));
+        low_rank_forward(l, p, h, &kept, low, y, ldy);
         if (p->grad) {
-            saved->low[used++] = low;
-        } else {
-            arena_rewind(p->scratch, mark);
-            used++;
+            saved->low[used] = low;
         }
+        arena_rewind(p->scratch, p->grad ? after : before);
+        used++;
     }
     return STATUS_OK;
 }
@@ -131,7 +155,9 @@ static enum status low_rank_backward(const struct linear *l, const struct pass *
                                      const float *low)
 {
     float *dt;
+    struct operand in = {a->x, a->ldx, a->rows};
     const size_t mark = arena_mark(p->scratch);
+    TRY(drop_input(l, p, h, &in));
     TRY(arena_alloc(p->scratch, (size_t)(a->rows * h->rank), sizeof(float), &dt));
     const struct gemm_dx_args back = {
         .dy = a->dy,
@@ -154,25 +180,31 @@ static enum status low_rank_backward(const struct linear *l, const struct pass *
                                             .alpha = h->scale});
     weight_gradient(p, (struct gemm_dw_args){.dy = dt,
                                             .ldy = h->rank,
-                                            .x = a->x,
-                                            .ldx = a->ldx,
+                                            .x = in.x,
+                                            .ldx = in.ldx,
                                             .n = h->rank,
                                             .k = l->in,
                                             .dw = gradient(p, h, h->a),
                                             .alpha = 1.0f});
     if (a->dx) {
+        const bool masked = drops(p, h); /* the copy of x in scratch has done its work */
         const struct gemm_dx_args into = {
             .dy = dt,
             .ldy = h->rank,
             .m = a->rows,
             .w = factor(h, h->a),
             .n = h->rank,
-            .dx = a->dx,
-            .ldx = a->lddx,
+            .dx = masked ? (float *)(uintptr_t)in.x : a->dx,
+            .ldx = masked ? in.ldx : a->lddx,
             .alpha = 1.0f,
-            .accumulate = true,
+            .accumulate = !masked,
         };
         p->ops->ops->gemm_dx(p->ops, &into);
+        if (masked) {
+            const struct dropout_args args = {in.x, in.ldx, a->dx, a->lddx, a->rows, l->in,
+                                              h->dropout, (uint32_t)h->a};
+            dropout_add(p, &args);
+        }
     }
     arena_rewind(p->scratch, mark);
     return STATUS_OK;

@@ -23,6 +23,14 @@ struct linear_saved {
 };
 enum { LINEAR_MAX_HOOKS = 4 };
 
+/* Randomness of a training pass, keyed so that it doesn't depend on how units are batched. */
+struct pass_noise {
+    uint64_t seed;
+    uint32_t step;
+    const uint32_t *unit_key; /* [units] the number of each unit in its step */
+    const float *embedding;   /* [units] NEFTune: bound of the noise on embeddings; NULL: none */
+};
+
 /* How a pass runs. */
 struct pass {
     struct ops_context *ops;
@@ -33,6 +41,7 @@ struct pass {
     bool checkpoint;        /* save block inputs only and recompute in the backward */
     const int64_t *unit_begin; /* [units + 1] token offsets of the units, for weight gradients */
     int64_t units;
+    const struct pass_noise *noise; /* dropout and NEFTune; NULL: neither (evaluation, sampling) */
 };
 
 /* y[rows, out] = linear(x[rows, in]) with row strides ldx, ldy; `saved` is filled (from p->step)

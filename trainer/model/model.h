@@ -97,14 +97,15 @@ MUST_USE enum status model_forward(const struct model *m, const struct pass *p,
                                    const struct batch *b, float **hidden,
                                    struct model_state **state);
 
-/* Log-probs of b->targets (of the T-scaled distribution; 0 where the target is -1), entropies and
- * best ids from hidden [n_out, hidden], in vocabulary chunks never stored. Any of the outputs [n_out]
+/* Log-probs of b->targets (of the T-scaled distribution; 0 where the target is -1), entropies, best
+ * ids and mean log-probs from hidden [n_out, hidden], in vocabulary chunks never stored. Any of the outputs [n_out]
  * may be NULL; lse is needed by the backward. */
 struct head_result {
     float *logp;
     float *entropy;
     float *lse;
     int32_t *best;
+    float *mean; /* mean over the vocabulary of log p */
 };
 
 /* Fails with MEMORY when scratch is full, INPUT on a target outside the vocabulary. */
@@ -125,7 +126,7 @@ MUST_USE enum status model_logits(const struct model *m, const struct pass *p, c
                                   int64_t n_out, float temperature, float *logits,
                                   struct logit_stats *stats, struct logit_mark *marks);
 
-/* Gradients: dlogp [n_out] and dentropy [n_out] or NULL -> every hook parameter's gradient is added
+/* Gradients: dlogp [n_out], dentropy and dmean [n_out] or NULL -> every hook parameter's gradient is added
  * to its param_set. `head` holds lse (and entropy) as computed by model_head. d_embed: NULL, or
  * [T, hidden] receives d loss / d embedding output (for tests and soft prompts). Uses *state up.
  * Fails with MEMORY. */
@@ -137,6 +138,7 @@ struct model_backward_args {
     const struct head_result *head;
     const float *dlogp;
     const float *dentropy;
+    const float *dmean; /* of head_result's mean */
     float *d_embed;
 };
 

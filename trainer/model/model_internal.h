@@ -45,6 +45,30 @@ static inline enum status alloc_rows(struct arena *a, int64_t rows, int64_t cols
     return arena_alloc(a, count, sizeof(float), out);
 }
 
+/* Inverted dropout (Srivastava et al. 2014) of x[rows, cols]: element (t, c) is left out when the
+ * draw keyed by (pass seed and step, unit key, row in its unit, c, module) is below `rate`, else it is
+ * divided by 1 - rate. */
+struct dropout_args {
+    const float *x;
+    int64_t ldx;
+    float *y;
+    int64_t ldy;
+    int64_t rows;
+    int64_t cols;
+    float rate;
+    uint32_t module;
+};
+
+/* y = dropout(x). Rows are those of the pass's units; does nothing while planning. */
+void dropout_apply(const struct pass *p, const struct dropout_args *a);
+
+/* y += dropout(x), with the same mask: the backward. */
+void dropout_add(const struct pass *p, const struct dropout_args *a);
+
+/* y[rows, cols] += uniform(-bound, bound) of each unit's bound: NEFTune (Jain et al. 2023,
+ * arXiv 2310.05914), keyed as above. */
+void noise_embeddings(const struct pass *p, float *y, int64_t cols);
+
 struct mixer_saved {
     float *rstd;   /* [T] */
     float *q_raw;  /* [T, heads * d] before qk-norm; q itself when there is none */

@@ -26,6 +26,7 @@ static struct pass make_pass(struct unit_pass *p, const struct batch *b)
         .checkpoint = p->checkpoint,
         .unit_begin = b->unit_begin,
         .units = b->units,
+        .noise = p->grad ? p->noise : NULL,
     };
 }
 
@@ -35,7 +36,7 @@ static enum status prepare_arenas(struct unit_pass *p, const struct batch *b)
     size_t step_bytes;
     size_t scratch_bytes;
     TRY(model_plan(p->model, &pass, b->tokens, b->n_out, &step_bytes, &scratch_bytes));
-    const size_t outputs = ((size_t)b->n_wanted * sizeof(float) + ARENA_ALIGN) * 15;
+    const size_t outputs = ((size_t)b->n_wanted * sizeof(float) + ARENA_ALIGN) * 19;
     TRY(arena_ensure(&p->step, "activations", step_bytes + outputs));
     return arena_ensure(&p->scratch, "step scratch", scratch_bytes);
 }
@@ -47,6 +48,7 @@ static enum status reference_forward(struct unit_pass *p, const struct batch *b,
     struct pass pass = make_pass(p, b);
     pass.hooks = p->full && p->full->adapter;
     pass.grad = false;
+    pass.noise = NULL;
     float *hidden;
     const size_t mark = arena_mark(&p->step);
     model_reference_enter(p->full);
@@ -66,6 +68,9 @@ static enum status alloc_head(struct unit_pass *p, size_t n, struct head_result 
     TRY(arena_alloc(&p->step, n, sizeof(float), &head->logp));
     TRY(arena_alloc(&p->step, n, sizeof(float), &head->entropy));
     TRY(arena_alloc(&p->step, n, sizeof(float), &head->lse));
+    if (p->mean) {
+        TRY(arena_alloc(&p->step, n, sizeof(float), &head->mean));
+    }
     return arena_alloc(&p->step, n, sizeof(int32_t), &head->best);
 }
 
@@ -88,6 +93,9 @@ static enum status spread_head(struct unit_pass *p, const struct batch *b,
     TRY(spread(p, b, head->logp, &out->logp));
     TRY(spread(p, b, head->entropy, &out->entropy));
     TRY(spread(p, b, head->lse, &out->lse));
+    if (head->mean) {
+        TRY(spread(p, b, head->mean, &out->mean));
+    }
     return spread(p, b, head->best, &out->best);
 }
 
@@ -134,12 +142,18 @@ static enum status run_objective(struct unit_pass *p, const struct unit_outputs 
     if (out->dentropy) {
         TRY(arena_alloc(&p->step, (size_t)b->n_wanted, sizeof(float), &wide.dentropy));
     }
+    if (out->dmean) {
+        TRY(arena_alloc(&p->step, (size_t)b->n_wanted, sizeof(float), &wide.dmean));
+    }
     objective(ctx, &wide);
     if (out->dlogp) {
         gather(b, wide.dlogp, out->dlogp);
     }
     if (out->dentropy) {
         gather(b, wide.dentropy, out->dentropy);
+    }
+    if (out->dmean) {
+        gather(b, wide.dmean, out->dmean);
     }
     return STATUS_OK;
 }
@@ -152,12 +166,16 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
     float *ref = NULL;
     float *dlogp = NULL;
     float *dentropy = NULL;
+    float *dmean = NULL;
     TRY(alloc_head(p, n, &head));
     if (p->grad) {
         TRY(arena_alloc(&p->step, n, sizeof(float), &dlogp));
     }
     if (p->grad && p->entropy_grad) {
         TRY(arena_alloc(&p->step, n, sizeof(float), &dentropy));
+    }
+    if (p->grad && p->mean) {
+        TRY(arena_alloc(&p->step, n, sizeof(float), &dmean));
     }
     if (p->reference) {
         TRY(arena_alloc(&p->step, n, sizeof(float), &ref));
@@ -169,7 +187,13 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
     TRY(model_forward(p->model, &pass, b, &hidden, &state));
     TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
     const struct unit_outputs out = {
-        .batch = b, .head = &head, .ref = ref, .dlogp = dlogp, .dentropy = dentropy};
+        .batch = b,
+        .head = &head,
+        .ref = ref,
+        .dlogp = dlogp,
+        .dentropy = dentropy,
+        .dmean = dmean,
+    };
     TRY(run_objective(p, &out, objective, ctx));
     if (!p->grad) {
         return STATUS_OK;
@@ -182,6 +206,7 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
         .head = &head,
         .dlogp = dlogp,
         .dentropy = dentropy,
+        .dmean = dmean,
     };
     return model_backward(p->model, &pass, &backward);
 }

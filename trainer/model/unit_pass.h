@@ -9,13 +9,15 @@
 #include "trainer/model/reference.h"
 
 /* Sees the log-probs, entropies and best ids of a micro-batch, in output order (unit, branch, token),
- * and, when asked for, the reference's log-probs; writes dlogp [n_out] when there is a backward. */
+ * and, when asked for, the reference's log-probs and the vocabulary means; writes dlogp [n_out] when
+ * there is a backward, and dmean where means were asked for. */
 struct unit_outputs {
     const struct batch *batch;
     const struct head_result *head;
     const float *ref; /* [n_out] or NULL */
     float *dlogp;     /* [n_out] to fill, NULL: no backward */
     float *dentropy;  /* [n_out] to fill, NULL: no backward or not asked for */
+    float *dmean;     /* [n_out] to fill, NULL: no backward or no means */
 };
 typedef void (*unit_objective_fn)(void *ctx, const struct unit_outputs *out);
 
@@ -30,6 +32,8 @@ struct unit_pass {
     struct model_reference *full; /* the reference in full training; NULL: the bare base */
     bool entropy_grad; /* the objective has a derivative in the entropies */
     bool checkpoint; /* save block inputs only */
+    bool mean;       /* also the mean of log p over the vocabulary (head->mean) */
+    const struct pass_noise *noise; /* of passes with grad; aligned with the units of the call */
     struct arena pack;
     struct arena step;
     struct arena scratch;

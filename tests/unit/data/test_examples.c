@@ -12,7 +12,7 @@
 
 #include "trainer/data/examples.h"
 
-enum { PLAIN, ASSISTANT_ONLY = 1, NOT_COMPLETION_ONLY = 2, NO_CHAT = 4 };
+enum { PLAIN, ASSISTANT_ONLY = 1, NOT_COMPLETION_ONLY = 2, NO_CHAT = 4, KEEP_END = 8, KEEP_ALL = 16 };
 
 static const char TEMPLATE[] =
     "{%- for m in messages -%}{%- if m.role == 'assistant' -%}{{ '<|user|>' }}{% generation %}"
@@ -35,7 +35,9 @@ static const struct {
     {"{\"text\":\"\"}", PLAIN, 0, "2 0", "11"},
     {"{\"text\":\"hello world\"}", PLAIN, 3, "2 38 43", "111"},
     {"{\"text\":\"hello world\"}", PLAIN, 99, "2 38 43 0", "1111"},
-    {"{\"text\":\"hello world\"}", PLAIN, 1, NULL, NULL},
+    {"{\"text\":\"hello world\"}", PLAIN, 1, "2", "1"}, /* no target, but TRL keeps it */
+    {"{\"text\":\"hello world\"}", KEEP_END, 3, "38 43 0", "111"},
+    {"{\"prompt\":\"hello\",\"completion\":\" world\"}", KEEP_END, 3, "38 43 0", "011"},
     {"{\"prompt\":\"hello\",\"completion\":\" world\"}", PLAIN, 0, "2 38 43 0", "0011"},
     {"{\"prompt\":\"hello\",\"completion\":\" world<|end|>\"}", PLAIN, 0, "2 38 43 0", "0011"},
     {"{\"prompt\":\"hello\",\"completion\":\" world\"}", NOT_COMPLETION_ONLY, 0, "2 38 43 0",
@@ -63,8 +65,10 @@ static const struct {
     {"{\"input_ids\":[5,6,7],\"labels\":[-100,-100,7]}", PLAIN, 0, "5 6 7", "001"},
     {"{\"input_ids\":[5,6,7],\"labels\":null}", PLAIN, 0, "5 6 7", "111"},
     {"{\"input_ids\":[5,6,7]}", PLAIN, 2, "5 6", "11"},
-    {"{\"input_ids\":[5,6,7],\"labels\":[5,-100,-100]}", PLAIN, 0, NULL, NULL},
-    {"{\"input_ids\":[5]}", PLAIN, 0, NULL, NULL},
+    {"{\"input_ids\":[5,6,7],\"labels\":[5,-100,-100]}", PLAIN, 0, "5 6 7", "100"},
+    {"{\"input_ids\":[5,6],\"labels\":[-100,-100]}", PLAIN, 0, NULL, NULL},
+    {"{\"input_ids\":[5,6],\"labels\":[-100,-100]}", KEEP_ALL, 0, "5 6", "00"},
+    {"{\"input_ids\":[5]}", PLAIN, 0, "5", "1"},
     {"{\"input_ids\":[]}", PLAIN, 0, NULL, NULL},
 };
 
@@ -119,6 +123,8 @@ static enum status add(const char *text, int flags, int64_t max_length, struct e
     const struct example_config c = {
         .format = {.tokenizer = tokenizer, .chat = flags & NO_CHAT ? NULL : chat},
         .max_length = max_length,
+        .keep_end = (flags & KEEP_END) != 0,
+        .keep_all = (flags & KEEP_ALL) != 0,
         .completion_only_loss = !(flags & NOT_COMPLETION_ONLY),
         .assistant_only_loss = (flags & ASSISTANT_ONLY) != 0,
     };

@@ -10,6 +10,7 @@
 #include "kernels/base/arena.h"
 #include "kernels/base/parallel.h"
 #include "kernels/base/rng.h"
+#include "kernels/base/rng_numpy.h"
 #include "kernels/base/status.h"
 
 static enum status inner(void)
@@ -105,6 +106,40 @@ static void shuffle_is_pythons(void **state)
     assert_memory_equal(p, want, sizeof want);
 }
 
+static void permutations_are_numpys(void **state)
+{
+    (void)state;
+    static const struct {
+        uint64_t seed;
+        int64_t n;
+        int64_t wanted[17];
+    } CASES[] = {
+        {42, 17, {12, 16, 11, 6, 10, 9, 7, 3, 0, 15, 5, 2, 4, 14, 1, 13, 8}},
+        {0, 5, {2, 4, 3, 0, 1}},
+        {1234567890123, 9, {5, 2, 6, 0, 4, 8, 7, 1, 3}},
+    };
+    struct rng_pcg64 g;
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        int64_t p[17];
+        rng_pcg_seed(&g, CASES[i].seed);
+        rng_pcg_permutation(&g, p, CASES[i].n);
+        assert_memory_equal(p, CASES[i].wanted, (size_t)CASES[i].n * sizeof *p);
+    }
+    rng_pcg_seed(&g, 7);
+    assert_true(rng_pcg_next(&g) == 0xa00641a9f1e54a8bU);
+    assert_true(rng_pcg_next(&g) == 0xe5afcdbcaf266a95U);
+    assert_true(rng_pcg_next(&g) == 0xc693565f940af962U);
+    static int64_t many[5000]; /* draws are rejected now and then */
+    int64_t sum = 0;
+    rng_pcg_seed(&g, 3);
+    rng_pcg_permutation(&g, many, 5000);
+    for (int64_t i = 0; i < 5000; i++) {
+        sum += i * many[i];
+    }
+    assert_true(sum == 31066735083);
+    assert_true(many[0] == 801 && many[4999] == 760);
+}
+
 static void draws_depend_on_every_key_field(void **state)
 {
     (void)state;
@@ -143,6 +178,7 @@ int main(void)
         cmocka_unit_test(parallel_covers_each_item_once),
         cmocka_unit_test(randperm_is_torchs),
         cmocka_unit_test(shuffle_is_pythons),
+        cmocka_unit_test(permutations_are_numpys),
         cmocka_unit_test(draws_depend_on_every_key_field),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
