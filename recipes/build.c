@@ -153,6 +153,48 @@ void recipe_objective(const struct recipe *r, struct objective_config *out)
     }
 }
 
+static enum status find_dpo_loss(const char *name, enum dpo_loss *out)
+{
+    char known[512] = "";
+    for (int k = 0; k < DPO_LOSSES; k++) {
+        const size_t used = strlen(known);
+        if (strcmp(name, dpo_loss_name((enum dpo_loss)k)) == 0) {
+            *out = (enum dpo_loss)k;
+            return STATUS_OK;
+        }
+        (void)snprintf(known + used, sizeof known - used, "%s%s", used ? ", " : "",
+                       dpo_loss_name((enum dpo_loss)k));
+    }
+    return FAIL(RECIPE, "recipe: loss_type '%.40s' is not dpo's; it has %s", name, known);
+}
+
+enum status recipe_dpo(const struct recipe *r, struct dpo_config *out)
+{
+    *out = (struct dpo_config){
+        .count = (int)r->dpo_loss_type.count,
+        .beta = r->beta,
+        .label_smoothing = r->label_smoothing,
+        .divergence = (enum dpo_divergence)r->f_divergence_type,
+        .alpha = r->f_alpha_divergence_coef,
+        .ld_alpha = r->ld_alpha,
+        .use_weighting = r->use_weighting,
+        .discopop_tau = r->discopop_tau,
+    };
+    if (r->dpo_loss_type.count > DPO_MAX_LOSSES) {
+        return FAIL(RECIPE, "recipe: loss_type lists %lld losses; at most %d are summed",
+                    (long long)r->dpo_loss_type.count, DPO_MAX_LOSSES);
+    }
+    if (r->loss_weights.count != 0 && r->loss_weights.count != r->dpo_loss_type.count) {
+        return FAIL(RECIPE, "recipe: %lld loss_weights for %lld losses in loss_type",
+                    (long long)r->loss_weights.count, (long long)r->dpo_loss_type.count);
+    }
+    for (int i = 0; i < out->count; i++) {
+        TRY(find_dpo_loss(r->dpo_loss_type.items[i], &out->losses[i]));
+        out->weights[i] = r->loss_weights.count ? r->loss_weights.items[i] : 1.0;
+    }
+    return STATUS_OK;
+}
+
 void recipe_entropy(const struct recipe *r, struct entropy_config *out)
 {
     *out = (struct entropy_config){

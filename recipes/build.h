@@ -4,6 +4,7 @@
 #include "adapters/adapter.h"
 #include "recipes/schema.h"
 #include "rl/advantage.h"
+#include "rl/dpo_loss.h"
 #include "rl/entropy.h"
 #include "rl/objective.h"
 #include "trainer/data/sums.h"
@@ -27,6 +28,9 @@ MUST_USE enum status recipe_adapter(const struct recipe *r, struct adapter_confi
 
 /* Objective and advantages of grpo. */
 void recipe_objective(const struct recipe *r, struct objective_config *out);
+
+/* dpo's losses. Fails with RECIPE: an unknown loss, or weights that are not one for each. */
+MUST_USE enum status recipe_dpo(const struct recipe *r, struct dpo_config *out);
 
 /* The entropy bonus. */
 void recipe_entropy(const struct recipe *r, struct entropy_config *out);

@@ -11,6 +11,7 @@ static const struct {
     const char *name;
     enum recipe_method method;
 } METHODS[] = {{"sft", RECIPE_SFT}, {"grpo", RECIPE_GRPO}, {"rloo", RECIPE_RLOO},
+             {"dpo", RECIPE_DPO},
              {"eval", RECIPE_EVAL}};
 
 static enum status choose_method(const struct command_args *args, size_t *row)
@@ -23,7 +24,7 @@ static enum status choose_method(const struct command_args *args, size_t *row)
             (*row)++;
         }
         return *row < count ? STATUS_OK
-                            : FAIL(USAGE, "validate: --method is sft, grpo, rloo or eval, not '%.40s'",
+                            : FAIL(USAGE, "validate: --method is sft, grpo, rloo, dpo or eval, not '%.40s'",
                                    args->method);
     }
     const enum status status =

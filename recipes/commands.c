@@ -16,6 +16,10 @@ static const struct command COMMANDS[] = {
      RECIPE_RLOO, 0, stage_rloo,
      "As grpo, but a completion is compared with its siblings' mean and the divergence from the\n"
      "reference is taken off its reward (Ahmadian et al. 2024)."},
+    {"dpo", "direct preference optimisation", "RECIPE.yaml [key=value ...]", "model", RECIPE_DPO, 0,
+     stage_dpo,
+     "Rows {\"prompt\": .., \"chosen\": .., \"rejected\": ..}, text or messages; without a prompt the\n"
+     "common beginning of both is it. Starts and resumes like the other trainings."},
     {"eval", "accuracy on held-out problems", "RECIPE.yaml [key=value ...] [--json]", "model json",
      RECIPE_EVAL, 0, stage_eval,
      "With adapter_name_or_path it measures the bare base (before) and the adapter (after)."},

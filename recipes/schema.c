@@ -35,6 +35,12 @@ const struct recipe_field *schema_find(const char *key)
     return NULL;
 }
 
+const struct recipe_field *schema_find_for(const char *key, enum recipe_method method)
+{
+    const bool list = method == RECIPE_DPO && strcmp(key, "loss_type") == 0;
+    return schema_find(list ? "dpo_loss_type" : key);
+}
+
 const struct recipe_foreign *schema_find_foreign(const char *key)
 {
     for (size_t i = 0; i < RECIPE_FOREIGN_COUNT; i++) {
@@ -66,6 +72,7 @@ const char *recipe_method_name(unsigned methods)
         unsigned bit;
         const char *name;
     } NAMES[] = {{RECIPE_SFT, "sft"},   {RECIPE_GRPO, "grpo"},         {RECIPE_RLOO, "rloo"},
+                 {RECIPE_DPO, "dpo"},
                  {RECIPE_EVAL, "eval"}, {RECIPE_GENERATE, "generate"}};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         if (methods & NAMES[i].bit) {
@@ -92,7 +99,8 @@ enum recipe_method recipe_guess_method(const struct recipe *r)
     bool evaluates = false;
     for (size_t i = 0; i < schema_count(); i++) {
         const unsigned only = r->given[i] ? schema_field(i)->methods : 0;
-        if (only == RECIPE_RLOO || (only == RECIPE_GRPO && trains == RECIPE_SFT)) {
+        if (only == RECIPE_DPO || only == RECIPE_RLOO
+            || (only == RECIPE_GRPO && trains == RECIPE_SFT)) {
             trains = (enum recipe_method)only;
         }
         evaluates |= r->given[i] && strcmp(schema_field(i)->group, "evaluation") == 0;
@@ -277,7 +285,7 @@ static enum status set_foreign(struct source *s, const struct recipe_foreign *k,
 static enum status set_pair(struct source *s, const char *key, const struct yaml_node *key_node,
                             const struct yaml_node *value)
 {
-    const struct recipe_field *f = schema_find(key);
+    const struct recipe_field *f = schema_find_for(key, s->recipe->method);
     if (f) {
         return set_field(s, f, key, key_node, value);
     }
@@ -346,7 +354,7 @@ enum status recipe_override(struct recipe *r, const char *argument)
     key[length] = '\0';
     struct yaml_tree tree;
     struct source s = {r, &tree, calloc(schema_count(), 1)};
-    enum status status = s.seen ? read_value(&tree, schema_find(key), equals + 1)
+    enum status status = s.seen ? read_value(&tree, schema_find_for(key, r->method), equals + 1)
                                 : FAIL(MEMORY, "recipe: out of memory");
     if (status == STATUS_OK) {
         const struct yaml_node *value = yaml_at(&tree, tree.root);
@@ -368,7 +376,7 @@ static enum status set_defaults(struct recipe *r, bool old)
     for (size_t i = 0; i < RECIPE_DEFAULT_COUNT; i++) {
         const struct recipe_default *d = &RECIPE_DEFAULTS[i];
         const bool here = (old || !d->old) && (d->methods == 0 || d->methods & (unsigned)r->method);
-        const struct recipe_field *f = schema_find(d->key);
+        const struct recipe_field *f = schema_find_for(d->key, r->method);
         if (here && schema_applies(f, r->method)) {
             TRY(schema_set_text(r, f, d->value));
         }

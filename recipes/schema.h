@@ -25,7 +25,8 @@ enum recipe_method {
     RECIPE_EVAL = 4,
     RECIPE_GENERATE = 8,
     RECIPE_RLOO = 16, /* takes grpo's keys too */
-    RECIPE_ANY = 31
+    RECIPE_DPO = 32,
+    RECIPE_ANY = 63
 };
 
 /* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
@@ -217,6 +218,15 @@ struct recipe {
     bool sync_ref_model;
     double ref_model_mixup_alpha;
     int64_t ref_model_sync_steps;
+    struct string_list dpo_loss_type; /* dpo's loss_type */
+    struct float_list loss_weights;   /* dpo */
+    double label_smoothing;
+    int f_divergence_type; /* enum dpo_divergence */
+    double f_alpha_divergence_coef;
+    double ld_alpha; /* NAN: off */
+    bool use_weighting;
+    double discopop_tau;
+    bool precompute_ref_log_probs;
     bool normalize_advantages;           /* rloo */
     struct float_list reward_clip_range; /* rloo: none, or two */
 

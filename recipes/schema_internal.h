@@ -78,6 +78,7 @@ extern const struct recipe_rows SCHEMA_RUN;
 extern const struct recipe_rows SCHEMA_SFT;
 extern const struct recipe_rows SCHEMA_RL;
 extern const struct recipe_rows SCHEMA_OBJECTIVE;
+extern const struct recipe_rows SCHEMA_DPO;
 extern const struct recipe_rows SCHEMA_REWARDS;
 extern const struct recipe_rows SCHEMA_EVAL;
 
@@ -120,6 +121,9 @@ extern const size_t RECIPE_DEFAULT_COUNT;
 
 /* Row of a key or alias; NULL: none. */
 const struct recipe_field *schema_find(const char *key);
+
+/* The same for one method: loss_type means dpo_loss_type in dpo, whose losses are a list. */
+const struct recipe_field *schema_find_for(const char *key, enum recipe_method method);
 /* Row of a foreign key; NULL: none. */
 const struct recipe_foreign *schema_find_foreign(const char *key);
 /* Default of a field under a method. */
@@ -147,6 +151,9 @@ void schema_print(FILE *out, const struct recipe *r, const struct recipe_field *
 
 /* The loss is one of the method's. Fails with RECIPE naming those. */
 MUST_USE enum status schema_check_loss(const struct recipe *r);
+
+/* The losses of dpo and their options, likewise. */
+MUST_USE enum status schema_check_dpo(const struct recipe *r);
 
 /* Options of the objective that exclude each other or have no effect together (schema_objective.c).
  * Fails with RECIPE naming both keys and the rule. */

@@ -3,6 +3,9 @@
  * silently without effect is refused: both keys and the rule are named.
  */
 #include "recipes/schema_internal.h"
+#include <string.h>
+
+#include "recipes/build.h"
 #include "rl/advantage.h"
 #include "rl/objective.h"
 
@@ -138,4 +141,17 @@ enum status schema_check_objective(const struct recipe *r)
                     objective_kind(type)->name);
     }
     return check_entropy(r);
+}
+
+enum status schema_check_dpo(const struct recipe *r)
+{
+    struct dpo_config config;
+    TRY(recipe_dpo(r, &config));
+    if (r->beta <= 0) {
+        return FAIL(RECIPE, "recipe: beta is above 0 in dpo: it weighs the reference");
+    }
+    if (r->eval_strategy != STRATEGY_NO) {
+        return FAIL(RECIPE, "recipe: eval_strategy in dpo is no; evaluate with graft eval");
+    }
+    return status_prefix(dpo_check(&config), "recipe: ");
 }

@@ -22,8 +22,8 @@ static const struct recipe_choice AGGREGATIONS[] = {
 
 static const struct recipe_field ROWS[] = {
     /* grpo */
-    {"loss_type", NULL, FIELD_CHOICE, 0, AT(loss_type), "nll", "dapo", 0, 0, LOSSES, 0, "loss",
-     "the objective"},
+    {"loss_type", NULL, FIELD_CHOICE, 0, AT(loss_type), "nll", "dapo", 0, 0, LOSSES,
+     RECIPE_SFT | RECIPE_GRPO, "loss", "the objective; a list in dpo, see dpo_loss_type"},
     {"num_generations", NULL, FIELD_INT, 0, AT(num_generations), "8", NULL, 1, 1 << 16, NULL,
      RECIPE_GRPO, "grpo", "completions per prompt: the group (generate: samples per prompt)"},
     {"num_generations_eval", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE, AT(num_generations_eval),
@@ -38,8 +38,8 @@ static const struct recipe_field ROWS[] = {
      "batches a round is cut into; null: gradient_accumulation_steps"},
     {"num_iterations", NULL, FIELD_INT, 0, AT(num_iterations), "1", NULL, 1, 1 << 16, NULL,
      RECIPE_GRPO, "grpo", "times a round is trained on (mu)"},
-    {"beta", NULL, FIELD_FLOAT, 0, AT(beta), "0", NULL, 0, 1e6, NULL, RECIPE_GRPO, "grpo",
-     "weight of the KL term; 0: no reference model"},
+    {"beta", NULL, FIELD_FLOAT, 0, AT(beta), "0", NULL, 0, 1e6, NULL, RECIPE_GRPO | RECIPE_DPO,
+     "grpo", "weight of the KL term; 0: no reference model (dpo: how far the policy may go)"},
     {"epsilon", NULL, FIELD_FLOAT, 0, AT(epsilon), "0.2", NULL, 0, 1e6, NULL, RECIPE_GRPO, "grpo",
      "clipping below 1"},
     {"epsilon_high", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(epsilon_high), "null", NULL, 0, 1e6,

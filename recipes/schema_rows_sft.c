@@ -15,7 +15,8 @@ static const struct recipe_choice TRISTATES[] = {
 static const struct recipe_field ROWS[] = {
     /* sft */
     {"max_length", "max_seq_length max_seq_len", FIELD_INT, FIELD_NULLABLE, AT(max_length), "1024",
-     NULL, 0, 1 << 24, NULL, RECIPE_SFT, "sft", "longer rows are cut; null or 0: never"},
+     NULL, 0, 1 << 24, NULL, RECIPE_SFT | RECIPE_DPO, "sft",
+     "longer rows are cut; null or 0: never"},
     {"packing", NULL, FIELD_BOOL, 0, AT(packing), "false", NULL, 0, 0, NULL, RECIPE_SFT, "sft",
      "join rows into rows of max_length tokens, by packing_strategy"},
     {"packing_strategy", NULL, FIELD_CHOICE, 0, AT(packing_strategy), "bfd", NULL, 0, 0, PACKINGS,
@@ -32,7 +33,7 @@ static const struct recipe_field ROWS[] = {
      NULL, 0, 1e6, NULL, RECIPE_SFT, "sft",
      "noise on embeddings within alpha / sqrt(length x hidden); null: none"},
     {"truncation_mode", NULL, FIELD_CHOICE, 0, AT(truncation_mode), "keep_start", NULL, 0, 0,
-     TRUNCATIONS, RECIPE_SFT, "sft", "which end of a long row stays"},
+     TRUNCATIONS, RECIPE_SFT | RECIPE_DPO, "sft", "which end of a long row stays"},
     {"completion_only_loss", NULL, FIELD_CHOICE, 0, AT(completion_only_loss), "auto", NULL, 0, 0,
      TRISTATES, RECIPE_SFT, "sft", "no loss on the prompt; auto: when rows have one"},
     {"assistant_only_loss", NULL, FIELD_BOOL, 0, AT(assistant_only_loss), "false", NULL, 0, 0, NULL,

@@ -7,7 +7,7 @@
 
 static const struct recipe_rows *const SUBJECTS[] = {
     &SCHEMA_MODEL, &SCHEMA_DATA, &SCHEMA_OPTIM,   &SCHEMA_RUN,
-    &SCHEMA_SFT,   &SCHEMA_RL, &SCHEMA_OBJECTIVE,   &SCHEMA_REWARDS, &SCHEMA_EVAL,
+    &SCHEMA_SFT,   &SCHEMA_RL, &SCHEMA_OBJECTIVE, &SCHEMA_DPO,   &SCHEMA_REWARDS, &SCHEMA_EVAL,
 };
 
 enum { SUBJECT_COUNT = sizeof SUBJECTS / sizeof *SUBJECTS };
@@ -51,6 +51,7 @@ const struct recipe_default RECIPE_DEFAULTS[] = {
     {"max_completion_length", RECIPE_GRPO, true, "256"},
     {"max_prompt_length", RECIPE_GRPO, true, "512"},
     {"use_bias_correction_kl", RECIPE_GRPO, true, "false"},
+    {"beta", RECIPE_DPO, false, "0.1"},
     {"loss_type", RECIPE_RLOO, false, "rloo"},
     {"num_generations", RECIPE_RLOO, false, "2"},
     {"beta", RECIPE_RLOO, false, "0.05"},

@@ -10,6 +10,9 @@ MUST_USE enum status stage_sft(const struct command_args *args);
 /* GRPO by recipe: accuracy before, training, accuracy after. Results and failures as stage_sft. */
 MUST_USE enum status stage_grpo(const struct command_args *args);
 
+/* graft dpo. */
+MUST_USE enum status stage_dpo(const struct command_args *args);
+
 /* graft rloo: the same stage with leave-one-out advantages. */
 MUST_USE enum status stage_rloo(const struct command_args *args);
 

@@ -254,6 +254,8 @@ void golden_run_check_log(const struct golden_run *r, int64_t steps, const char 
 
 void golden_run_check_weights(const struct golden_run *r, struct golden_worst *w)
 {
+    double off = 0.0;
+    double all = 0.0;
     for (int64_t i = 0; i < r->params.count; i++) {
         const struct param *p = &r->params.params[i];
         char name[TENSOR_NAME];
@@ -262,9 +264,14 @@ void golden_run_check_weights(const struct golden_run *r, struct golden_worst *w
         const struct golden_files_error e =
             golden_files_compare(param_value(&r->params, i), golden, p->count);
         w->absolute = fmax(w->absolute, e.absolute);
-        w->l2 = fmax(w->l2, e.l2);
+        for (int64_t k = 0; k < p->count; k++) {
+            const double d = (double)param_value(&r->params, i)[k] - (double)golden[k];
+            off += d * d;
+            all += (double)golden[k] * (double)golden[k];
+        }
         free(golden);
     }
+    w->l2 = sqrt(off / all);
 }
 
 void golden_run_verdict(const struct golden_run *r, const struct golden_worst *w)

@@ -38,7 +38,7 @@ struct golden_worst {
     double log;    /* |difference| / (|golden| + 0.1), over every logged number, step 1's times 3 */
     const char *log_key; /* where (a string of the golden log) */
     double absolute; /* of parameters after the run */
-    double l2;
+    double l2;       /* relative, of all parameters together */
     bool noise;    /* the reference trains on rounding errors; set by the test that knows */
 };
 

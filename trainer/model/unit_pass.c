@@ -36,7 +36,7 @@ static enum status prepare_arenas(struct unit_pass *p, const struct batch *b)
     size_t step_bytes;
     size_t scratch_bytes;
     TRY(model_plan(p->model, &pass, b->tokens, b->n_out, &step_bytes, &scratch_bytes));
-    const size_t outputs = ((size_t)b->n_wanted * sizeof(float) + ARENA_ALIGN) * 19;
+    const size_t outputs = ((size_t)b->n_wanted * sizeof(float) + ARENA_ALIGN) * 21;
     TRY(arena_ensure(&p->step, "activations", step_bytes + outputs));
     return arena_ensure(&p->scratch, "step scratch", scratch_bytes);
 }
@@ -136,6 +136,11 @@ static enum status run_objective(struct unit_pass *p, const struct unit_outputs 
         TRY(spread(p, b, out->ref, &ref));
     }
     wide.ref = ref;
+    if (out->log_sum_squares) {
+        float *squares;
+        TRY(spread(p, b, out->log_sum_squares, &squares));
+        wide.log_sum_squares = squares;
+    }
     if (out->dlogp) {
         TRY(arena_alloc(&p->step, (size_t)b->n_wanted, sizeof(float), &wide.dlogp));
     }
@@ -154,6 +159,19 @@ static enum status run_objective(struct unit_pass *p, const struct unit_outputs 
     }
     if (out->dmean) {
         gather(b, wide.dmean, out->dmean);
+    }
+    return STATUS_OK;
+}
+
+/* log sum p^2 = lse(2z) - 2 lse(z): the head at half the temperature has the first. */
+static enum status sum_squares(struct unit_pass *p, const struct batch *b, const struct pass *pass,
+                               const float *hidden, const float *lse, float **out)
+{
+    TRY(arena_alloc(&p->step, (size_t)b->n_out, sizeof(float), out));
+    TRY(model_head(p->model, pass, hidden, b->n_out, NULL, 0.5f * p->temperature,
+                   &(struct head_result){.lse = *out}));
+    for (int64_t i = 0; i < b->n_out; i++) {
+        (*out)[i] -= 2.0f * lse[i];
     }
     return STATUS_OK;
 }
@@ -186,10 +204,15 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
     struct model_state *state = NULL;
     TRY(model_forward(p->model, &pass, b, &hidden, &state));
     TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
+    float *squares = NULL;
+    if (p->squares) {
+        TRY(sum_squares(p, b, &pass, hidden, head.lse, &squares));
+    }
     const struct unit_outputs out = {
         .batch = b,
         .head = &head,
         .ref = ref,
+        .log_sum_squares = squares,
         .dlogp = dlogp,
         .dentropy = dentropy,
         .dmean = dmean,

@@ -15,6 +15,7 @@ struct unit_outputs {
     const struct batch *batch;
     const struct head_result *head;
     const float *ref; /* [n_out] or NULL */
+    const float *log_sum_squares; /* [n_out] log of sum p^2, when asked for; else NULL */
     float *dlogp;     /* [n_out] to fill, NULL: no backward */
     float *dentropy;  /* [n_out] to fill, NULL: no backward or not asked for */
     float *dmean;     /* [n_out] to fill, NULL: no backward or no means */
@@ -30,6 +31,7 @@ struct unit_pass {
     bool grad;       /* run the backward */
     bool reference;  /* also the reference's log-probs */
     struct model_reference *full; /* the reference in full training; NULL: the bare base */
+    bool squares;    /* also log sum p^2 */
     bool entropy_grad; /* the objective has a derivative in the entropies */
     bool checkpoint; /* save block inputs only */
     bool mean;       /* also the mean of log p over the vocabulary (head->mean) */

@@ -59,6 +59,14 @@ static void pairs_are_refused_by_name(void **state)
         {RECIPE_RLOO, "reward_clip_range=1,0", "reward_clip_range", "low"},
         {RECIPE_RLOO, "reward_clip_range=1", "reward_clip_range", "low"},
         {RECIPE_SFT, "loss_type=cispo", "loss_type", "sft"},
+        {RECIPE_DPO, "loss_type=dapo", "loss_type", "sigmoid"},
+        {RECIPE_DPO, "loss_type=aot use_weighting=true", "use_weighting", "aot"},
+        {RECIPE_DPO, "loss_type=hinge use_weighting=true", "use_weighting", "hinge"},
+        {RECIPE_DPO, "loss_type=exo_pair", "label_smoothing", "exo_pair"},
+        {RECIPE_DPO, "loss_type=sigmoid,sft loss_weights=1", "loss_weights", "loss_type"},
+        {RECIPE_DPO, "beta=0", "beta", "dpo"},
+        {RECIPE_DPO, "num_generations=4", "num_generations", "grpo"},
+        {RECIPE_GRPO, "ld_alpha=0.5", "ld_alpha", "dpo"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct recipe r = {0};
@@ -81,7 +89,8 @@ static void a_resolved_recipe_resolves_again(void **state)
     } cases[] = {{RECIPE_GRPO, "loss_type=sapo sapo_temperature_neg=2"},
                  {RECIPE_GRPO, "loss_type=vespo off_policy_mask_threshold=0.5"},
                  {RECIPE_GRPO, "sync_ref_model=true beta=0.1 ref_model_sync_steps=3"},
-                 {RECIPE_RLOO, "reward_clip_range=-1,1 normalize_advantages=true"}};
+                 {RECIPE_RLOO, "reward_clip_range=-1,1 normalize_advantages=true"},
+                 {RECIPE_DPO, "loss_type=sigmoid,bco_pair loss_weights=0.8,0.2 ld_alpha=0.5"}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct recipe r = {0};
         struct recipe again = {0};
@@ -117,6 +126,24 @@ static void rloo_has_its_own_defaults(void **state)
     recipe_close(&r);
 }
 
+static void dpo_sums_a_list(void **state)
+{
+    (void)state;
+    struct recipe r = {0};
+    struct dpo_config c;
+    assert_int_equal(open_keys(&r, RECIPE_DPO,
+                               "loss_type=sigmoid,sft loss_weights=0.8,0.2 "
+                               "f_divergence_type=js_divergence"),
+                     STATUS_OK);
+    assert_int_equal(recipe_dpo(&r, &c), STATUS_OK);
+    assert_int_equal(c.count, 2);
+    assert_int_equal(c.losses[1], DPO_SFT);
+    assert_true(c.weights[0] == 0.8 && c.weights[1] == 0.2 && c.beta == 0.1);
+    assert_int_equal(c.divergence, DPO_JS);
+    assert_true(isnan(c.ld_alpha) && r.max_length == 1024);
+    recipe_close(&r);
+}
+
 static void options_reach_the_objective(void **state)
 {
     (void)state;
@@ -142,6 +169,7 @@ int main(void)
         cmocka_unit_test(pairs_are_refused_by_name),
         cmocka_unit_test(a_resolved_recipe_resolves_again),
         cmocka_unit_test(rloo_has_its_own_defaults),
+        cmocka_unit_test(dpo_sums_a_list),
         cmocka_unit_test(options_reach_the_objective),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
