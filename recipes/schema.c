@@ -99,9 +99,11 @@ enum recipe_method recipe_guess_method(const struct recipe *r)
     bool evaluates = false;
     for (size_t i = 0; i < schema_count(); i++) {
         const unsigned only = r->given[i] ? schema_field(i)->methods : 0;
-        if (only == RECIPE_DPO || only == RECIPE_RLOO
-            || (only == RECIPE_GRPO && trains == RECIPE_SFT)) {
+        const bool samples = (only & RECIPE_GRPO) && !(only & RECIPE_SFT);
+        if (only == RECIPE_DPO || only == RECIPE_RLOO) {
             trains = (enum recipe_method)only;
+        } else if (samples && trains == RECIPE_SFT) {
+            trains = RECIPE_GRPO;
         }
         evaluates |= r->given[i] && strcmp(schema_field(i)->group, "evaluation") == 0;
     }
