@@ -40,6 +40,7 @@ struct command_args {
     const char *rule; /* of the judge */
     bool json;
     bool print;
+    bool keys;
     bool no_specials;
     bool skip_specials;
     bool checkpointing;

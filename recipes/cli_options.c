@@ -42,6 +42,7 @@ const struct option_row OPTIONS[] = {
     {"seq", OPTION_INT, ARG_AT(seq), "N", "tokens of a row"},
     {"json", OPTION_FLAG, ARG_AT(json), NULL, "print JSON"},
     {"print", OPTION_FLAG, ARG_AT(print), NULL, "print the resolved recipe"},
+    {"keys", OPTION_FLAG, ARG_AT(keys), NULL, "print the page of all keys (Markdown)"},
     {"no-specials", OPTION_FLAG, ARG_AT(no_specials), NULL, "add no BOS or EOS"},
     {"skip-specials", OPTION_FLAG, ARG_AT(skip_specials), NULL, "leave special tokens out of texts"},
     {"unshared", OPTION_FLAG, ARG_AT(unshared), NULL, "compute every prompt once per completion"},

@@ -42,6 +42,12 @@ enum status cmd_validate(const struct command_args *args)
     size_t row;
     char *text = NULL;
     enum status status;
+    if (args->keys) {
+        TRY(recipe_keys_page(&text));
+        (void)fputs(text, stdout);
+        free(text);
+        return STATUS_OK;
+    }
     if (!args->recipe_path) {
         return FAIL(USAGE, "validate: name a recipe file");
     }

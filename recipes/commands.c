@@ -66,9 +66,10 @@ static const struct command COMMANDS[] = {
     {"doctor", "what this machine offers", "[--json] [--threads N]", "json threads", 0, 0,
      cmd_doctor, "Cores, tiers, memory, libraries and a quick measurement of products and memory."},
     {"validate", "check a recipe", "RECIPE.yaml [key=value ...] [--method grpo] [--print]",
-     "method print", RECIPE_ANY, 0, cmd_validate,
+     "method print keys", RECIPE_ANY, 0, cmd_validate,
      "Names what is wrong by line, column and nearest key. --print shows the recipe with every\n"
-     "key, as a run saves it. Below is the reference of all keys."},
+     "key, as a run saves it. --keys, without a recipe, prints the page of all keys, of TRL's and\n"
+     "Open-R1's too. Below is the reference of all keys."},
     {"convert", "a model to another format or quantization type",
      "MODEL --output FILE.gguf|FOLDER [--format Q8_0]", "output format", 0, 1, cmd_convert,
      "MODEL is a GGUF file or a model folder. --format is the type of the layers' matrices; folders\n"

@@ -132,9 +132,9 @@ enum status schema_note(struct recipe *r, const char *fmt, ...)
 
 /* All names a key may be written by, for suggestions. */
 struct name_table {
-    char text[16384];
+    char text[32768];
     size_t used;
-    const char *names[768];
+    const char *names[1024];
     size_t count;
 };
 
@@ -284,14 +284,42 @@ static enum status set_foreign(struct source *s, const struct recipe_foreign *k,
     return map_foreign(s, k, key, key_node, value);
 }
 
+/* Says what an older key is called now, or what changed in it; once, also where the file and the
+ * command line both set it. */
+static enum status note_renamed(struct recipe *r, const char *key)
+{
+    char text[512];
+    size_t k = 0;
+    while (k < RECIPE_RENAMED_COUNT && strcmp(RECIPE_RENAMED[k].key, key) != 0) {
+        k++;
+    }
+    if (k == RECIPE_RENAMED_COUNT) {
+        return STATUS_OK;
+    }
+    const char *now = RECIPE_RENAMED[k].now;
+    const char *why = RECIPE_RENAMED[k].why;
+    (void)snprintf(text, sizeof text, "key '%s' is an old one%s%s%s%s", key,
+                   now ? ": its name is now " : "", now ? now : "", why ? "; " : "",
+                   why ? why : "");
+    for (int64_t i = 0; i < r->notes.count; i++) {
+        if (strcmp(r->notes.items[i], text) == 0) {
+            return STATUS_OK;
+        }
+    }
+    return schema_note(r, "%s", text);
+}
+
 static enum status set_pair(struct source *s, const char *key, const struct yaml_node *key_node,
                             const struct yaml_node *value)
 {
     const struct recipe_field *f = schema_find_for(key, s->recipe->method);
+    const struct recipe_foreign *k = f ? NULL : schema_find_foreign(key);
+    if (!yaml_is_null(value)) {
+        TRY(note_renamed(s->recipe, key));
+    }
     if (f) {
         return set_field(s, f, key, key_node, value);
     }
-    const struct recipe_foreign *k = schema_find_foreign(key);
     if (k) {
         return set_foreign(s, k, key, key_node, value);
     }

@@ -342,5 +342,9 @@ MUST_USE enum status recipe_hash(const struct recipe *r, char out[65]);
  * range, meaning, other names. The caller frees *text. */
 MUST_USE enum status recipe_reference(unsigned methods, char **text);
 
+/* The page of all keys in Markdown, those of other programs with their state included
+ * (.docs/keys.md). The caller frees *text. Fails with MEMORY. */
+MUST_USE enum status recipe_keys_page(char **text);
+
 /* True when `word` is a key or one of its other names. */
 bool recipe_knows_key(const char *word);

@@ -109,6 +109,16 @@ struct recipe_foreign {
 extern const struct recipe_foreign RECIPE_FOREIGN[];
 extern const size_t RECIPE_FOREIGN_COUNT;
 
+/* Names and keys of older versions: setting one notes once what it is now. */
+struct recipe_renamed {
+    const char *key;
+    const char *now; /* the new name; NULL: the name stayed */
+    const char *why; /* what changed; NULL: the name alone */
+};
+
+extern const struct recipe_renamed RECIPE_RENAMED[];
+extern const size_t RECIPE_RENAMED_COUNT;
+
 /* Defaults that differ from a row's under some methods or under compat: trl-0.18; a later row wins. */
 struct recipe_default {
     const char *key;

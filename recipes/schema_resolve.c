@@ -115,6 +115,11 @@ static enum status check_sft(const struct recipe *r)
 
 static enum status resolve_grpo(struct recipe *r)
 {
+    if (r->lora_dropout > 0 && r->use_peft) {
+        return FAIL(RECIPE, "recipe: lora_dropout and %s exclude each other: the policy that samples "
+                            "is the one trained; set lora_dropout: 0",
+                    recipe_method_name(r->method));
+    }
     TRY(resolve_round(r));
     if (r->reward_funcs.count == 0) {
         return FAIL(RECIPE, "recipe: reward_funcs names at least one reward");

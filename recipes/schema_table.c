@@ -45,6 +45,8 @@ size_t schema_index(const struct recipe_field *f)
 }
 
 const struct recipe_default RECIPE_DEFAULTS[] = {
+    {"logging_steps", 0, true, "500"},
+    {"gradient_checkpointing", 0, true, "false"},
     {"packing_strategy", RECIPE_SFT, true, "wrapped"},
     {"loss_type", RECIPE_GRPO, true, "bnpo"},
     {"beta", RECIPE_GRPO, true, "0.04"},
