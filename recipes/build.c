@@ -55,6 +55,13 @@ enum status recipe_train(const struct recipe *r, int64_t max_steps, int64_t step
         .save_steps = strategy_steps(r->save_strategy, r->save_steps, max_steps, steps_per_epoch),
         .save_total_limit = r->save_total_limit,
         .eval_steps = strategy_steps(r->eval_strategy, r->eval_steps, max_steps, steps_per_epoch),
+        .steps_per_epoch = steps_per_epoch,
+        .epochs = r->max_steps > 0 && steps_per_epoch > 0
+                      ? ceil((double)max_steps / (double)steps_per_epoch)
+                      : r->num_train_epochs,
+        .batch = r->per_device_train_batch_size,
+        .logging_first_step = r->logging_first_step,
+        .tensorboard = r->tensorboard,
         .shards = (int)r->shards,
         .max_nonfinite_steps = r->max_nonfinite_steps,
         .resume = r->resume == RESUME_AUTO,

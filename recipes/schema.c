@@ -267,6 +267,30 @@ static enum status map_foreign(struct source *s, const struct recipe_foreign *k,
     return set_mapped(s, "resume", key, key_node, flag ? "auto" : "never");
 }
 
+/* report_to: one word or a list; the event files that are asked for are written. */
+static enum status set_report(struct source *s, const struct recipe_foreign *k, const char *key,
+                              const struct yaml_node *key_node, const struct yaml_node *value)
+{
+    char place[PLACE_CAP];
+    bool other = false;
+    bool board = false;
+    const struct yaml_node *item = value;
+    if (value->kind != NODE_SCALAR) {
+        item = value->first >= 0 ? yaml_at(s->tree, value->first) : NULL;
+    }
+    for (; item; item = value->kind != NODE_SCALAR && item->next >= 0 ? yaml_at(s->tree, item->next)
+                                                                     : NULL) {
+        const bool here = item->kind == NODE_SCALAR && words_hold("tensorboard all", item->text);
+        board |= here;
+        other |= !here && !is_neutral(k, item);
+    }
+    if (other) {
+        yaml_place(s->tree, key_node, place, sizeof place);
+        TRY(schema_note(s->recipe, "%s: key '%s' has no effect: %s", place, key, k->why));
+    }
+    return board ? set_mapped(s, "tensorboard", key, key_node, "true") : STATUS_OK;
+}
+
 static enum status set_foreign(struct source *s, const struct recipe_foreign *k, const char *key,
                                const struct yaml_node *key_node, const struct yaml_node *value)
 {
@@ -281,7 +305,8 @@ static enum status set_foreign(struct source *s, const struct recipe_foreign *k,
     if (k->action == FOREIGN_NOTE) {
         return schema_note(s->recipe, "%s: key '%s' has no effect: %s", place, key, k->why);
     }
-    return map_foreign(s, k, key, key_node, value);
+    return k->action == FOREIGN_REPORT ? set_report(s, k, key, key_node, value)
+                                       : map_foreign(s, k, key, key_node, value);
 }
 
 /* Says what an older key is called now, or what changed in it; once, also where the file and the

@@ -151,6 +151,7 @@ struct recipe {
     double eval_steps;
     bool eval_on_start;
     int64_t per_device_eval_batch_size;
+    bool tensorboard;
     bool log_completions;
     int64_t num_completions_to_print;
     json_t *env;

@@ -14,8 +14,11 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"warmup_ratio", FOREIGN_WARMUP, "null", "sets warmup_steps"},
     {"resume_from_checkpoint", FOREIGN_RESUME, "null", "sets resume"},
 
+    {"report_to", FOREIGN_REPORT, NO,
+     "tensorboard sets tensorboard; the log is log.jsonl and report.html in output_dir"},
+
     /* no meaning here */
-    {"report_to", FOREIGN_NOTE, NO, "the log is log.jsonl and report.html in output_dir"},
+
     {"wandb_*", FOREIGN_NOTE, NO, "the log is log.jsonl and report.html in output_dir"},
     {"run_name", FOREIGN_NOTE, NO, "the log is log.jsonl and report.html in output_dir"},
     {"logging_dir", FOREIGN_NOTE, NO, "the log goes to output_dir"},

@@ -96,6 +96,7 @@ enum foreign_action {
     FOREIGN_COMPUTE, /* bf16: true / false -> compute */
     FOREIGN_NF4,     /* load_in_4bit: true -> quantize nf4 */
     FOREIGN_WARMUP,  /* warmup_ratio -> warmup_steps below 1 */
+    FOREIGN_REPORT,  /* report_to: tensorboard -> tensorboard, others as FOREIGN_NOTE */
     FOREIGN_RESUME   /* resume_from_checkpoint: true -> auto, false -> never */
 };
 

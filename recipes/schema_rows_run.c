@@ -44,6 +44,8 @@ static const struct recipe_field ROWS[] = {
     {"per_device_eval_batch_size", "eval_batch_size", FIELD_INT, FIELD_FREE,
      AT(per_device_eval_batch_size), "8", NULL, 1, 1 << 20, NULL, 0, "run",
      "rows per evaluation batch"},
+    {"tensorboard", NULL, FIELD_BOOL, FIELD_FREE, AT(tensorboard), "false", NULL, 0, 0, NULL, 0,
+     "run", "write TensorBoard's event files to output_dir/runs (report_to: tensorboard)"},
     {"log_completions", NULL, FIELD_BOOL, FIELD_FREE, AT(log_completions), "false", NULL, 0, 0,
      NULL, RECIPE_GRPO, "run", "write completions.jsonl"},
     {"num_completions_to_print", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE,

@@ -127,6 +127,7 @@ static enum status train(struct run *r, const struct example_set *examples,
     struct train_config loop;
     struct train_result result = {0};
     TRY(recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop));
+    loop.eval_on_start = c->eval_on_start;
     const struct train_method method = sft_method(sft);
     enum status status = run_train(r, &loop, &method, &result);
     if (status == STATUS_OK) {

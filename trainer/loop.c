@@ -48,6 +48,7 @@ struct trainer {
     int64_t loss_count;
     struct schedule_state schedule; /* of an adaptive schedule */
     json_t *log_history;
+    struct event_file *events; /* NULL: none */
     int *shard_of;    /* [units] scratch, grown as needed */
     int64_t *mine;
     double *sums;
@@ -212,6 +213,29 @@ static enum status evaluate_step(struct trainer *t, json_t *line)
     return STATUS_OK;
 }
 
+/* Passes over the data so far. */
+static double epoch_of(const struct trainer *t)
+{
+    const int64_t per_epoch = t->a->config->steps_per_epoch;
+    return per_epoch > 0 ? (double)t->step / (double)per_epoch : 0.0;
+}
+
+/* A finished line into every log; rank 0. */
+static enum status append_line(struct trainer *t, json_t *line)
+{
+    (void)json_array_append(t->log_history, line);
+    TRY(report_append(t->a->config->output_dir, "log.jsonl", line));
+    return t->events ? report_events_write(t->events, t->step, line) : STATUS_OK;
+}
+
+static bool shows_progress(const struct trainer *t)
+{
+    const struct train_config *c = t->a->config;
+    const int64_t logging = c->logging_steps > 0 ? c->logging_steps : 1;
+    return t->step % logging == 0 || t->step == c->max_steps ||
+           (t->step <= 1 && (c->logging_first_step || t->step == 0));
+}
+
 static enum status log_step(struct trainer *t, const struct step_result *r, double seconds)
 {
     const struct train_args *a = t->a;
@@ -220,6 +244,9 @@ static enum status log_step(struct trainer *t, const struct step_result *r, doub
         return FAIL(MEMORY, "log: no memory for a line");
     }
     (void)json_object_set_new(line, "step", json_integer(t->step));
+    if (a->config->steps_per_epoch > 0) {
+        (void)json_object_set_new(line, "epoch", json_real(epoch_of(t)));
+    }
     if (isfinite(r->totals[0])) {
         (void)json_object_set_new(line, "loss", json_real(r->totals[0]));
         t->loss_sum += r->totals[0];
@@ -238,10 +265,8 @@ static enum status log_step(struct trainer *t, const struct step_result *r, doub
     }
     (void)json_object_set_new(line, "step_time", json_real(seconds));
     if (status == STATUS_OK && a->comm->rank == 0) {
-        const int64_t logging = a->config->logging_steps > 0 ? a->config->logging_steps : 1;
-        (void)json_array_append(t->log_history, line);
-        status = report_append(a->config->output_dir, "log.jsonl", line);
-        if (t->step % logging == 0 || t->step == a->config->max_steps) {
+        status = append_line(t, line);
+        if (shows_progress(t)) {
             report_progress(line, t->step, a->config->max_steps);
         }
     }
@@ -249,14 +274,51 @@ static enum status log_step(struct trainer *t, const struct step_result *r, doub
     return comm_agree(a->comm, status);
 }
 
+/* The evaluation of eval_on_start, as a line of step 0. */
+static enum status evaluate_start(struct trainer *t)
+{
+    const struct train_args *a = t->a;
+    if (!a->config->eval_on_start || !a->method->evaluate || t->step > 0) {
+        return STATUS_OK;
+    }
+    json_t *line = json_pack("{s:i}", "step", 0);
+    enum status status = line ? a->method->evaluate(a->method->ctx, 0, line)
+                              : FAIL(MEMORY, "log: no memory for a line");
+    if (status == STATUS_OK && a->comm->rank == 0) {
+        status = append_line(t, line);
+        report_progress(line, 0, a->config->max_steps);
+    }
+    json_decref(line);
+    return comm_agree(a->comm, status);
+}
+
 static json_t *trainer_state(const struct trainer *t)
 {
-    return json_pack("{s:I, s:I, s:I, s:I, s:f, s:b, s:b, s:b, s:O}", "global_step",
-                     (json_int_t)t->step, "max_steps", (json_int_t)t->a->config->max_steps,
-                     "logging_steps", (json_int_t)t->a->config->logging_steps, "save_steps",
-                     (json_int_t)t->a->config->save_steps, "epoch", 0.0, "is_hyper_param_search", 0,
-                     "is_local_process_zero", 1, "is_world_process_zero", 1, "log_history",
-                     t->log_history);
+    const struct train_config *c = t->a->config;
+    const json_t *last = json_array_get(t->log_history, json_array_size(t->log_history) - 1);
+    const struct trainer_state state = {
+        .step = t->step,
+        .max_steps = c->max_steps,
+        .epoch = epoch_of(t),
+        .epochs = c->epochs,
+        .eval_steps = c->eval_steps,
+        .logging_steps = c->logging_steps,
+        .save_steps = c->save_steps,
+        .batch = c->batch,
+        .tokens = (int64_t)json_number_value(json_object_get(last, "num_tokens")),
+    };
+    return report_trainer_state(&state, t->log_history);
+}
+
+/* trainer_state.json of the whole run, beside its log; rank 0. */
+static enum status write_final_state(const struct trainer *t)
+{
+    json_t *state = trainer_state(t);
+    const enum status status =
+        state ? report_write_state(t->a->config->output_dir, state)
+              : FAIL(MEMORY, "trainer_state.json: out of memory");
+    json_decref(state);
+    return status;
 }
 
 static enum status save_on_rank0(struct trainer *t)
@@ -364,6 +426,9 @@ static enum status resume(struct trainer *t)
             report_note("resumed from %s/checkpoint-%lld", a->config->output_dir, (long long)step);
         }
     }
+    if (a->comm->rank == 0 && status == STATUS_OK && a->config->tensorboard) {
+        status = report_events_open(&t->events, a->config->output_dir);
+    }
     return comm_agree(a->comm, status);
 }
 
@@ -419,7 +484,9 @@ enum status train_run(const struct train_args *a, struct train_result *out)
     TRY_TO(status, out, shard_sum_open(&t.sum, a->config->shards, a->params->total));
     TRY_TO(status, out, resume(&t));
     out->already_finished = t.step >= a->config->max_steps;
+    TRY_TO(status, out, evaluate_start(&t));
     TRY_TO(status, out, run_steps(&t));
+    TRY_TO(status, out, comm_agree(a->comm, a->comm->rank == 0 ? write_final_state(&t) : STATUS_OK));
     TRY_TO(status, out, comm_agree(a->comm, a->comm->rank == 0
                                                 ? a->export_fn(a->export_ctx, a->config->output_dir)
                                                 : STATUS_OK));
@@ -429,6 +496,7 @@ out:
     out->skipped = t.skipped;
     out->seconds = clock_seconds() - start;
     shard_sum_close(&t.sum);
+    report_events_close(t.events);
     json_decref(t.log_history);
     free(t.shard_of);
     free(t.mine);

@@ -21,6 +21,12 @@ struct train_config {
     int64_t save_steps;         /* 0: only at the end */
     int64_t save_total_limit;   /* 0: keep all */
     int64_t eval_steps;         /* 0: no evaluation during training */
+    int64_t steps_per_epoch;    /* 0: not known, then the log has no epoch */
+    double epochs;              /* of the whole run, for trainer_state.json */
+    int64_t batch;              /* per device, for trainer_state.json */
+    bool eval_on_start;         /* evaluate before step 1, logged as step 0 */
+    bool logging_first_step;    /* show step 1 too */
+    bool tensorboard;           /* also write TensorBoard's event file */
     int shards;
     int64_t max_nonfinite_steps;
     bool resume;                /* resume=auto (default) or never */

@@ -16,6 +16,37 @@ MUST_USE enum status report_append(const char *output_dir, const char *file, con
 /* Drops lines whose "step" is > `step` and a torn last line. Missing file: OK. */
 MUST_USE enum status report_truncate(const char *output_dir, const char *file, int64_t step);
 
+/* What trainer_state.json says beside the log. */
+struct trainer_state {
+    int64_t step;
+    int64_t max_steps;
+    double epoch;  /* passes over the data so far; 0: not known */
+    double epochs; /* of the whole run */
+    int64_t eval_steps;
+    int64_t logging_steps;
+    int64_t save_steps;
+    int64_t batch;  /* per_device_train_batch_size */
+    int64_t tokens; /* seen so far, 0: not counted */
+    double flops;
+};
+
+/* A new object with Transformers' names (spec training.md 5); log_history is `lines`, an array of
+ * log objects, with evaluations (eval_ fields) as entries of their own. NULL: out of memory. */
+json_t *report_trainer_state(const struct trainer_state *s, const json_t *lines);
+
+/* Writes `output_dir`/trainer_state.json, sorted and indented by 2. Fails with IO or MEMORY. */
+MUST_USE enum status report_write_state(const char *output_dir, const json_t *state);
+
+/* A new TensorBoard event file in `output_dir`/runs. Close also after a failure. Fails with IO. */
+struct event_file;
+MUST_USE enum status report_events_open(struct event_file **out, const char *output_dir);
+
+/* Appends the numbers of a log line at `step` and flushes: x as train/x, eval_x as eval/x. */
+MUST_USE enum status report_events_write(struct event_file *f, int64_t step, const json_t *line);
+
+/* Closes; NULL is allowed. */
+void report_events_close(struct event_file *f);
+
 /* One line of progress on stderr: "step 12/60  loss 0.123  reward 0.51  ...". */
 void report_progress(const json_t *line, int64_t step, int64_t total);
 
