@@ -45,6 +45,16 @@ static int64_t strategy_steps(int strategy, double steps, int64_t max_steps,
     }
 }
 
+/* First step that may be evaluated: eval_delay counts epochs where evaluations do. */
+static int64_t delay_steps(const struct recipe *r, int64_t steps_per_epoch)
+{
+    if (isnan(r->eval_delay)) {
+        return 0;
+    }
+    const bool epochs = r->eval_strategy == STRATEGY_EPOCH;
+    return (int64_t)ceil(r->eval_delay * (epochs ? (double)steps_per_epoch : 1.0));
+}
+
 enum status recipe_train(const struct recipe *r, int64_t max_steps, int64_t steps_per_epoch,
                          struct train_config *out)
 {
@@ -55,6 +65,7 @@ enum status recipe_train(const struct recipe *r, int64_t max_steps, int64_t step
         .save_steps = strategy_steps(r->save_strategy, r->save_steps, max_steps, steps_per_epoch),
         .save_total_limit = r->save_total_limit,
         .eval_steps = strategy_steps(r->eval_strategy, r->eval_steps, max_steps, steps_per_epoch),
+        .eval_delay = delay_steps(r, steps_per_epoch),
         .steps_per_epoch = steps_per_epoch,
         .epochs = r->max_steps > 0 && steps_per_epoch > 0
                       ? ceil((double)max_steps / (double)steps_per_epoch)

@@ -150,6 +150,7 @@ struct recipe {
     int eval_strategy;        /* enum recipe_strategy */
     double eval_steps;
     bool eval_on_start;
+    double eval_delay; /* steps, or epochs with eval_strategy epoch */
     int64_t per_device_eval_batch_size;
     bool tensorboard;
     bool log_completions;

@@ -141,7 +141,6 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"metric_for_best_model", FOREIGN_REFUSE, NO, "choose a checkpoint-N folder"},
     {"greater_is_better", FOREIGN_REFUSE, NO, "choose a checkpoint-N folder"},
     {"ignore_data_skip", FOREIGN_REFUSE, NO, "a resume is exact"},
-    {"eval_delay", FOREIGN_REFUSE, NO, "use eval_steps"},
     {"disable_dropout", FOREIGN_REFUSE, NO, "use lora_dropout: 0"},
     {"rollout_func", FOREIGN_REFUSE, NO, "there are no custom rollouts"},
     {"max_tool_calling_iterations", FOREIGN_REFUSE, NO, "there are no tools yet"},

@@ -41,6 +41,8 @@ static const struct recipe_field ROWS[] = {
      "null", NULL, 0, MANY, NULL, 0, "run", "steps between evaluations; null: logging_steps"},
     {"eval_on_start", NULL, FIELD_BOOL, FIELD_FREE, AT(eval_on_start), "false", NULL, 0, 0, NULL, 0,
      "run", "evaluate before the first step"},
+    {"eval_delay", NULL, FIELD_FLOAT, FIELD_NULLABLE | FIELD_FREE, AT(eval_delay), "null", NULL, 0,
+     MANY, NULL, 0, "run", "no evaluation before this step (eval_strategy epoch: epoch)"},
     {"per_device_eval_batch_size", "eval_batch_size", FIELD_INT, FIELD_FREE,
      AT(per_device_eval_batch_size), "8", NULL, 1, 1 << 20, NULL, 0, "run",
      "rows per evaluation batch"},

@@ -195,7 +195,7 @@ static enum status evaluate_step(struct trainer *t, json_t *line)
     const struct train_args *a = t->a;
     const struct schedule_config *schedule = &a->config->optim.schedule;
     const int64_t every = a->config->eval_steps;
-    if (!every || !a->method->evaluate || t->step % every != 0) {
+    if (!every || !a->method->evaluate || t->step % every != 0 || t->step < a->config->eval_delay) {
         return STATUS_OK;
     }
     TRY(a->method->evaluate(a->method->ctx, t->step, line));

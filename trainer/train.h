@@ -21,6 +21,7 @@ struct train_config {
     int64_t save_steps;         /* 0: only at the end */
     int64_t save_total_limit;   /* 0: keep all */
     int64_t eval_steps;         /* 0: no evaluation during training */
+    int64_t eval_delay;         /* no evaluation before this step */
     int64_t steps_per_epoch;    /* 0: not known, then the log has no epoch */
     double epochs;              /* of the whole run, for trainer_state.json */
     int64_t batch;              /* per device, for trainer_state.json */
