@@ -144,6 +144,8 @@ MUST_USE enum status grpo_live_finish(struct grpo *g, struct live_round *live);
 /* Makes room for one more round at the end of g->live, zeroed. */
 MUST_USE enum status grpo_live_grow(struct grpo *g, struct live_round **out);
 
-/* train_method.save_state and load_state: grpo_state.c. */
+/* train_method.save_state: rounds, cursor and controller go into `state`. Fails with MEMORY. */
 MUST_USE enum status grpo_save_state(void *ctx, json_t *state);
+
+/* train_method.load_state: takes them back. Fails with INPUT on a damaged state, MEMORY. */
 MUST_USE enum status grpo_load_state(void *ctx, const json_t *state);

@@ -254,22 +254,22 @@ double reward_ioi(const void *state, const struct reward_input *in, char *reason
     const int64_t batch = (int64_t)p.state->values.number[BATCH];
     double score = 0.0;
     if (!text.found) {
-        reward_explain(reason, "no cpp block");
         return 0.0;
     }
     p.limits = limits_of(in->row, 3.0);
     enum status status = ioi_open(&p, in, &text);
     if (status == STATUS_OK && p.checker && program_error(p.checker)) {
-        reward_explain(reason, "the checker does not compile");
+        status = FAIL(INPUT, "ioi_code: the checker does not compile");
     } else if (status == STATUS_OK && !program_error(p.program)) {
         status = ioi_score(&p, json_object_get(in->row, "tests"), batch, &score);
     }
     if (status != STATUS_OK) {
-        reward_explain(reason, "%s", status_message()); /* any exception is a 0 */
-        score = 0.0;
+        /* Open-R1 scores 0 here; a broken row or machine says nothing about the program. */
+        reward_explain(reason, "%s", status_message());
+        score = NAN;
     }
     problem_close(&p);
-    return round_to(score, json_object_get(in->row, "score_precision"));
+    return isnan(score) ? score : round_to(score, json_object_get(in->row, "score_precision"));
 }
 
 /* ---- cf_code ---- */

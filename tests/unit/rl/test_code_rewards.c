@@ -151,6 +151,26 @@ static void test_bad_rows(void **state)
     assert_true(sums("code", "", "python", PYTHON("while True: print('x' * 10000)\n")) == 0.0);
 }
 
+/* A megabyte of fences and bytes that are no text. */
+static void test_hostile(void **state)
+{
+    static const char PATTERN[] = "```python\n\xff``````cpp\nint x;";
+    enum { SIZE = 1 << 20 };
+    (void)state;
+    if (!profile) {
+        skip();
+    }
+    char *text = malloc(SIZE + 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < SIZE; i++) {
+        text[i] = PATTERN[i % (sizeof PATTERN - 1)];
+    }
+    text[SIZE] = '\0';
+    assert_true(sums("code", "", "python", text) == 0.0);
+    assert_true(score("ioi_code", "", "{\"tests\": [{}]}", text, NULL) == 0.0);
+    free(text);
+}
+
 #define CF(extra)                                                                                  \
     "{\"language\": \"python\", \"time_limit\": 1, \"official_tests\": [{\"input\": \"2\\n\", "    \
     "\"output\": \"4\"}, {\"input\": \"3\\n\", \"output\": \"6\"}]" extra "}"
@@ -212,8 +232,9 @@ static void test_ioi(void **state)
     assert_true(score("ioi_code", "\"code_eval_test_batch_size\": 0", row,
                       "```cpp\nint twice(int n) { return 2 * n; }\n```", NULL) == 0.0);
     char reason[REWARD_REASON_CAP];
-    assert_true(score("ioi_code", "", "{\"grader_files\": [[\"../x\", \"\"]], \"tests\": []}",
-                      "```cpp\n```", reason) == 0.0);
+    assert_true(isnan(score("ioi_code", "",
+                            "{\"grader_files\": [[\"../x\", \"\"]], \"tests\": []}",
+                            "```cpp\n```", reason)));
     assert_non_null(strstr(reason, "grader_files[0]"));
 }
 
@@ -243,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_quirks),     cmocka_unit_test(test_bad_rows),
         cmocka_unit_test(test_codeforces), cmocka_unit_test(test_compile_error),
         cmocka_unit_test(test_ioi),        cmocka_unit_test(test_parameters),
+        cmocka_unit_test(test_hostile),
     };
     return cmocka_run_group_tests(tests, find_profile, NULL);
 }

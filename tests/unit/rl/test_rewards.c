@@ -341,6 +341,9 @@ static void hostile_completions(void **state)
         struct reward_input in[] = {{.completion = text, .tokens = -1},
                                     {.completion = "", .tokens = 0}};
         double scores[2];
+        if (reward_at(i)->isolated) {
+            continue; /* test_code_rewards and cli/custom_reward.sh have theirs */
+        }
         score_call(reward_at(i)->name, NULL, "{\"solution\": \"$7$\"}", in, 2, scores);
         score_call(reward_at(i)->name, NULL, "{\"solution\": \"\\u0000\"}", in + 1, 1, scores);
     }
