@@ -37,8 +37,9 @@ json_t *report_trainer_state(const struct trainer_state *s, const json_t *lines)
 /* Writes `output_dir`/trainer_state.json, sorted and indented by 2. Fails with IO or MEMORY. */
 MUST_USE enum status report_write_state(const char *output_dir, const json_t *state);
 
-/* A new TensorBoard event file in `output_dir`/runs. Close also after a failure. Fails with IO. */
 struct event_file;
+
+/* A new TensorBoard event file in `output_dir`/runs. Close also after a failure. Fails with IO. */
 MUST_USE enum status report_events_open(struct event_file **out, const char *output_dir);
 
 /* Appends the numbers of a log line at `step` and flushes: x as train/x, eval_x as eval/x. */

@@ -26,9 +26,10 @@ void html_escape(FILE *out, const char *text);
 /* "dir/file" as malloc'd text; NULL when out of memory. */
 char *report_path(const char *dir, const char *file);
 
-/* CRC-32C (Castagnoli, reflected polynomial 0x82F63B78) and TFRecord's masked form of it:
- * rotated right by 15, plus 0xa282ead8. */
+/* CRC-32C (Castagnoli, reflected polynomial 0x82F63B78). */
 uint32_t report_crc32c(const void *data, size_t bytes);
+
+/* TFRecord's masked form of it: rotated right by 15, plus 0xa282ead8. */
 uint32_t report_masked_crc(const void *data, size_t bytes);
 
 /* Calls fn for each line that is a JSON object; others (a torn last line) are passed over. Stops
