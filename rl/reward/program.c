@@ -84,6 +84,7 @@ static void guard(char *const words[], int fd, int life)
     }
     if (pid > 0) {
         (void)kill(-pid, SIGKILL);
+        (void)waitpid(pid, NULL, 0);
     }
     _exit(0);
 }

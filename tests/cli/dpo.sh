@@ -1,5 +1,5 @@
 #!/bin/bash
-# DPO over preference rows: messages, text and an implicit prompt; one rank and two end alike; resume;
+# DPO over preference rows: messages, text and an implicit prompt; resume; precomputed references;
 # a list of losses; what is refused. RLOO and a moving reference through the program.
 . "$(dirname "$0")/lib/common.sh"
 cd "$source" || exit 1
