@@ -71,6 +71,10 @@ MUST_USE enum status run_check_resume(struct run *r);
 MUST_USE enum status run_train(struct run *r, const struct train_config *config,
                                const struct train_method *method, struct train_result *out);
 
+/* The result of sft and dpo: report.html, and one JSON line on standard output. Rank 0 calls it.
+ * Fails with IO, MEMORY. */
+MUST_USE enum status run_summarize(const struct run *r, const struct train_result *result);
+
 /* Accuracy on the test split (collective); `label` names it in eval_samples.jsonl. hooks: adapters
  * on. */
 MUST_USE enum status run_evaluate(struct run *r, const char *label, bool hooks,

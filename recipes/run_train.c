@@ -155,3 +155,20 @@ enum status run_train(struct run *r, const struct train_config *config,
     }
     return STATUS_OK;
 }
+
+enum status run_summarize(const struct run *r, const struct train_result *result)
+{
+    json_t *summary = json_pack("{s:s, s:I, s:f, s:f, s:I, s:s}", "method",
+                                recipe_method_name(r->recipe.method), "steps",
+                                (json_int_t)result->steps, "train_loss", result->train_loss,
+                                "seconds", result->seconds, "skipped_steps",
+                                (json_int_t)result->skipped, "output_dir", r->recipe.output_dir);
+    enum status status = report_html(r->recipe.output_dir, summary);
+    char *text = json_dumps(summary, JSON_COMPACT);
+    if (status == STATUS_OK && text) {
+        report_result("%s", text);
+    }
+    free(text);
+    json_decref(summary);
+    return status;
+}

@@ -50,22 +50,6 @@ static enum status read_pairs(struct run *r, struct pair_set *out)
     return STATUS_OK;
 }
 
-static enum status summarize(struct run *r, const struct train_result *result)
-{
-    json_t *summary = json_pack("{s:s, s:I, s:f, s:f, s:I, s:s}", "method", "dpo", "steps",
-                                (json_int_t)result->steps, "train_loss", result->train_loss,
-                                "seconds", result->seconds, "skipped_steps",
-                                (json_int_t)result->skipped, "output_dir", r->recipe.output_dir);
-    enum status status = report_html(r->recipe.output_dir, summary);
-    char *text = json_dumps(summary, JSON_COMPACT);
-    if (status == STATUS_OK && text) {
-        report_result("%s", text);
-    }
-    free(text);
-    json_decref(summary);
-    return status;
-}
-
 static enum status train(struct run *r, const struct pair_set *pairs)
 {
     const struct recipe *c = &r->recipe;
@@ -102,7 +86,7 @@ static enum status train(struct run *r, const struct pair_set *pairs)
         status = run_train(r, &loop, &method, &result);
     }
     if (status == STATUS_OK) {
-        status = comm_agree(&r->comm, r->comm.rank == 0 ? summarize(r, &result) : STATUS_OK);
+        status = comm_agree(&r->comm, r->comm.rank == 0 ? run_summarize(r, &result) : STATUS_OK);
     }
     dpo_close(d);
     return status;
