@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "rl/reward/code_internal.h"
+#include "trainer/format/json.h"
 
 enum { PROFILE, LANGUAGE, TIMEOUT, MEMORY_MB, STRICT };
 
@@ -87,12 +88,6 @@ struct code_text code_block(const char *completion, const char *language)
     return last;
 }
 
-const char *code_json_text(const json_t *object, const char *key)
-{
-    const char *text = json_string_value(json_object_get(object, key));
-    return text ? text : "";
-}
-
 /* Next line of at most `end`: without surrounding white space. */
 static struct code_text next_line(const char **at, const char *end)
 {
@@ -148,7 +143,7 @@ enum verdict { PASSED, FAILED, TIMED_OUT };
 static enum status run_case(struct code_state *s, struct program *program, const json_t *test,
                             enum verdict *out)
 {
-    const char *input = code_json_text(test, "input");
+    const char *input = json_get_string(test, "input", "");
     const double seconds = s->values.number[TIMEOUT];
     const struct program_input in = {
         .input = input,
@@ -161,7 +156,7 @@ static enum status run_case(struct code_state *s, struct program *program, const
     const enum status status = program_run(program, &in, &r);
     if (status == STATUS_OK) {
         const bool good = r.end == SANDBOX_EXITED && r.code == 0
-                          && same_lines(&r.out, code_json_text(test, "output"),
+                          && same_lines(&r.out, json_get_string(test, "output", ""),
                                         s->values.number[STRICT] != 0);
         *out = code_out_of_time(&r) ? TIMED_OUT : good ? PASSED : FAILED;
     }

@@ -23,8 +23,5 @@ struct code_text code_block(const char *completion, const char *language);
 /* Without white space on both ends. */
 struct code_text code_trim(const char *text, size_t size);
 
-/* The member as text, "" when it is none. */
-const char *code_json_text(const json_t *object, const char *key);
-
 /* True when a run ended at its time limit. */
 bool code_out_of_time(const struct sandbox_result *r);

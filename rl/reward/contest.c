@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "rl/reward/code_internal.h"
+#include "trainer/format/json.h"
 
 enum { PROFILE, BATCH, MODE };
 
@@ -50,10 +51,8 @@ static void problem_close(struct problem *p)
 /* time_limit (s) + grace, memory_limit (MB) of the row. */
 static struct sandbox_limits limits_of(const json_t *row, double grace)
 {
-    const json_t *time = json_object_get(row, "time_limit");
-    const json_t *memory = json_object_get(row, "memory_limit");
-    const double seconds = json_is_number(time) ? json_number_value(time) : 2.0;
-    const double megabytes = json_is_number(memory) ? json_number_value(memory) : 256.0;
+    const double seconds = json_get_number(row, "time_limit", 2.0);
+    const double megabytes = json_get_number(row, "memory_limit", 256.0);
     struct sandbox_limits l = sandbox_default_limits();
     l.cpu_seconds = fmin(fmax(seconds, 0.01) + grace, 3600.0);
     l.wall_seconds = l.cpu_seconds * 2.0;
@@ -125,8 +124,8 @@ static enum status ask_checker(struct problem *p, const char *input, const char 
 
 static enum status score_test(struct problem *p, const json_t *test, double *score)
 {
-    const char *input = code_json_text(test, "input");
-    const char *expected = code_json_text(test, "output");
+    const char *input = json_get_string(test, "input", "");
+    const char *expected = json_get_string(test, "output", "");
     const struct program_input in = {
         .input = input,
         .input_size = strlen(input),
@@ -184,7 +183,8 @@ static enum status grader_files(const json_t *list, struct sandbox_file *files, 
         const char *name = json_string_value(json_array_get(pair, 0));
         const char *text = json_string_value(json_array_get(pair, 1));
         if (!name || !text || !plain_name(name) || *count == PROGRAM_MAX_FILES - 1) {
-            return FAIL(INPUT, "ioi_code: grader_files[%zu] is no [name, text], or one too many", i);
+            return FAIL(INPUT, "ioi_code: grader_files[%zu] is no [name, text], or one too many",
+                        i);
         }
         const struct sandbox_file file = {name, text, strlen(text), false};
         if (strcmp(name, "checker.cpp") == 0) {
@@ -204,7 +204,7 @@ static enum status ioi_open(struct problem *p, const struct reward_input *in,
     int count = 0;
     char *solution;
     TRY(grader_files(json_object_get(in->row, "grader_files"), files, &count, &checker));
-    TRY(ioi_source(text, code_json_text(in->row, "id"), &solution));
+    TRY(ioi_source(text, json_get_string(in->row, "id", ""), &solution));
     const struct program_source source = {
         .language = "cpp",
         .text = solution,
@@ -243,7 +243,8 @@ static enum status ioi_score(struct problem *p, const json_t *tests, int64_t bat
 
 static double round_to(double x, const json_t *digits)
 {
-    const double scale = pow(10.0, json_is_integer(digits) ? (double)json_integer_value(digits) : 2);
+    const double places = json_is_integer(digits) ? (double)json_integer_value(digits) : 2.0;
+    const double scale = pow(10.0, places);
     return isfinite(scale) && scale > 0 ? nearbyint(x * scale) / scale : x;
 }
 
@@ -282,7 +283,7 @@ static enum status cf_open(struct problem *p, const json_t *row, const char *lan
         .text = text->text,
         .size = text->size,
     };
-    const char *checker = code_json_text(row, "generated_checker");
+    const char *checker = json_get_string(row, "generated_checker", "");
     TRY(program_open(&p->program, p->state->sandbox, &source));
     if (*checker) {
         const struct program_source judge = {
