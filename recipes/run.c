@@ -266,17 +266,25 @@ enum status run_open_data(struct run *r)
                                                                   : open_files(r));
 }
 
-static enum status attach_adapter(struct run *r, const struct optim_config *optim)
+/* Parameters and gradient, and the optimizer's state when there is one. */
+static enum status seal(struct run *r, const struct optim_config *optim)
 {
     struct param_layout layout;
+    if (optim) {
+        TRY(optim_prepare(optim, &r->params, &layout));
+    }
+    return param_set_seal(&r->params, optim ? &layout : NULL);
+}
+
+static enum status attach_adapter(struct run *r, const struct optim_config *optim)
+{
     const char *start = r->recipe.adapter_name_or_path;
     struct adapter_config config = {0};
     TRY(start ? adapter_read_config(&config, start) : recipe_adapter(&r->recipe, &config));
     const enum status status = adapter_attach(&r->adapter, r->model, &r->params, &config);
     adapter_config_close(&config);
     TRY(status);
-    TRY(optim_prepare(optim, &r->params, &layout));
-    TRY(param_set_seal(&r->params, &layout));
+    TRY(seal(r, optim));
     if (start) {
         return adapter_load(r->adapter, start);
     }
@@ -286,10 +294,8 @@ static enum status attach_adapter(struct run *r, const struct optim_config *opti
 
 static enum status attach_full(struct run *r, const struct optim_config *optim)
 {
-    struct param_layout layout;
     TRY(model_full_attach(r->model, &r->params));
-    TRY(optim_prepare(optim, &r->params, &layout));
-    TRY(param_set_seal(&r->params, &layout));
+    TRY(seal(r, optim));
     return model_full_bind(r->model, &r->params);
 }
 

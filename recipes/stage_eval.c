@@ -35,7 +35,7 @@ static enum status run_eval(struct run *r, const struct command_args *args)
                        r->comm.rank == 0 ? file_mkdirs(r->recipe.output_dir) : STATUS_OK));
     }
     if (r->recipe.adapter_name_or_path) {
-        TRY(run_attach(r, 0));
+        TRY(run_attach(r, NULL));
     }
     enum status status = run_evaluate(r, "before", false, &result);
     before = status == STATUS_OK ? eval_result_json(&result) : NULL;
