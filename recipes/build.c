@@ -225,6 +225,16 @@ void recipe_entropy(const struct recipe *r, struct entropy_config *out)
     };
 }
 
+void recipe_correction(const struct recipe *r, struct correction_config *out)
+{
+    *out = (struct correction_config){
+        .on = r->async_rounds > 0 && r->sampling_correction,
+        .mode = (enum correction_mode)r->sampling_correction_mode,
+        .clip_min = r->sampling_correction_min,
+        .clip_max = r->sampling_correction_max,
+    };
+}
+
 void recipe_advantage(const struct recipe *r, struct advantage_config *out)
 {
     *out = (struct advantage_config){

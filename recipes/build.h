@@ -4,6 +4,7 @@
 #include "adapters/adapter.h"
 #include "recipes/schema.h"
 #include "rl/advantage.h"
+#include "rl/correction.h"
 #include "rl/dpo_loss.h"
 #include "rl/entropy.h"
 #include "rl/objective.h"
@@ -31,6 +32,9 @@ void recipe_objective(const struct recipe *r, struct objective_config *out);
 
 /* dpo's losses. Fails with RECIPE: an unknown loss, or weights that are not one for each. */
 MUST_USE enum status recipe_dpo(const struct recipe *r, struct dpo_config *out);
+
+/* The importance correction of completions that an older policy drew: on with async_rounds. */
+void recipe_correction(const struct recipe *r, struct correction_config *out);
 
 /* The entropy bonus. */
 void recipe_entropy(const struct recipe *r, struct entropy_config *out);

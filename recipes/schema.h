@@ -217,6 +217,10 @@ struct recipe {
     double vespo_lambda_pos;
     double vespo_k_neg;
     double vespo_lambda_neg;
+    bool sampling_correction;
+    int sampling_correction_mode; /* enum correction_mode */
+    double sampling_correction_max; /* NAN: none */
+    double sampling_correction_min; /* NAN: none */
     bool sync_ref_model;
     double ref_model_mixup_alpha;
     int64_t ref_model_sync_steps;
@@ -240,6 +244,7 @@ struct recipe {
     double repetition_penalty;
     bool dynamic_sampling;
     int64_t dynamic_sampling_waves;
+    int64_t async_rounds;
     struct string_list stop_strings;
     char *structured_outputs_regex;
     json_t *generation_kwargs;

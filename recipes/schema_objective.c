@@ -7,6 +7,7 @@
 
 #include "recipes/build.h"
 #include "rl/advantage.h"
+#include "rl/correction.h"
 #include "rl/objective.h"
 
 bool recipe_rolls_out(const struct recipe *r)
@@ -109,6 +110,7 @@ static enum status check_rloo(const struct recipe *r)
     const char *why = "it belongs to grpo's losses";
     const struct rule rules[] = {
         {"importance_sampling_level", r->importance_sampling_level != RATIO_TOKEN, false, why},
+        {"async_rounds", r->async_rounds != 0, false, why},
         {"delta", !isnan(r->delta), false, why},
         {"scale_rewards", r->scale_rewards != SCALE_GROUP, false, why},
         {"multi_objective_aggregation", r->multi_objective_aggregation != SUM_THEN_NORMALIZE, false,
@@ -127,6 +129,32 @@ static enum status check_rloo(const struct recipe *r)
     return STATUS_OK;
 }
 
+/* What an older policy's completions need. */
+static enum status check_async(const struct recipe *r)
+{
+    const struct correction_config c = {.mode =
+                                            (enum correction_mode)r->sampling_correction_mode};
+    if (r->sampling_correction_min > r->sampling_correction_max) {
+        return FAIL(RECIPE, "recipe: sampling_correction_min %g is over sampling_correction_max %g",
+                    r->sampling_correction_min, r->sampling_correction_max);
+    }
+    if (r->async_rounds == 0) {
+        return STATUS_OK;
+    }
+    if (r->dynamic_sampling) {
+        return FAIL(RECIPE, "recipe: async_rounds and dynamic_sampling exclude each other: which "
+                            "groups are flat is known only after the round's judges, when the next "
+                            "policy is there; set async_rounds: 0");
+    }
+    if (r->loss_type == LOSS_VESPO && r->sampling_correction && correction_of_rows(c.mode)) {
+        return FAIL(RECIPE, "recipe: loss_type: vespo and async_rounds with a "
+                            "sampling_correction_mode of sequences exclude each other: this loss "
+                            "weighs sequences by itself; set sampling_correction_mode: "
+                            "token_truncate");
+    }
+    return STATUS_OK;
+}
+
 enum status schema_check_objective(const struct recipe *r)
 {
     const enum loss_type type = (enum loss_type)r->loss_type;
@@ -134,6 +162,7 @@ enum status schema_check_objective(const struct recipe *r)
     if (r->method == RECIPE_RLOO) {
         return check_rloo(r);
     }
+    TRY(check_async(r));
     TRY(check_unread(r));
     if (objective_kind(type)->row_weight && r->importance_sampling_level != RATIO_TOKEN) {
         return FAIL(RECIPE, "recipe: importance_sampling_level: sequence and loss_type: %s exclude "

@@ -25,7 +25,7 @@ static const struct {
     {"Padding", "does not exist: rows are packed, with the numbers of unpadded rows."},
     {"compute", "is bfloat16 products with float32 sums, and adapters are float32; fp16 is refused."},
     {"Engines", "there is one: it samples with the weights being trained, so use_vllm and its "
-                "options have no effect and no correction for two engines is needed."},
+                "options have no effect; the importance correction is for async_rounds alone."},
 };
 
 /* Text of a table cell: | would end it, * and _ could be markup. */

@@ -1,10 +1,29 @@
 /* Schema rows of the objective's variants (TRL GRPOConfig, RLOOConfig); see schema_internal.h. */
 #include "recipes/schema_internal.h"
+#include "rl/correction.h"
+
+static const struct recipe_choice CORRECTIONS[] = {
+    {"token_truncate", CORRECTION_TOKEN_TRUNCATE, 0}, {"token_mask", CORRECTION_TOKEN_MASK, 0},
+    {"sequence_truncate", CORRECTION_SEQUENCE_TRUNCATE, 0},
+    {"sequence_mask", CORRECTION_SEQUENCE_MASK, 0}, {NULL, 0, 0}};
 
 static const struct recipe_field ROWS[] = {
     {"off_policy_mask_threshold", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(off_policy_mask_threshold),
      "null", NULL, -1e6, 1e6, NULL, RECIPE_GRPO, "grpo",
      "drop rows of negative advantage that the policy has left by more than this; null: none"},
+    {"sampling_correction", "vllm_importance_sampling_correction", FIELD_BOOL, 0,
+     AT(sampling_correction), "true", NULL, 0, 0, NULL, RECIPE_GRPO, "grpo",
+     "async_rounds: score the round anew and weigh by exp(old - sampler's log-prob); false: the "
+     "ratio is taken against the sampler's log-probs"},
+    {"sampling_correction_mode", "vllm_importance_sampling_mode", FIELD_CHOICE, 0,
+     AT(sampling_correction_mode), "sequence_mask", NULL, 0, 0, CORRECTIONS, RECIPE_GRPO, "grpo",
+     "that weight per token or per completion; beyond the bounds moved to them or 0"},
+    {"sampling_correction_max", "vllm_importance_sampling_clip_max vllm_importance_sampling_cap",
+     FIELD_FLOAT, FIELD_NULLABLE, AT(sampling_correction_max), "3", NULL, 0, 1e6, NULL,
+     RECIPE_GRPO, "grpo", "upper bound of that weight; null: none"},
+    {"sampling_correction_min", "vllm_importance_sampling_clip_min", FIELD_FLOAT, FIELD_NULLABLE,
+     AT(sampling_correction_min), "null", NULL, 0, 1e6, NULL, RECIPE_GRPO, "grpo",
+     "lower bound; null: none"},
     {"top_entropy_quantile", NULL, FIELD_FLOAT, FIELD_OPEN_LOW, AT(top_entropy_quantile), "1", NULL,
      0, 1, NULL, RECIPE_GRPO, "grpo", "share of tokens, the most uncertain, that stay in the loss"},
     {"entropy_coef", NULL, FIELD_FLOAT, 0, AT(entropy_coef), "0", NULL, 0, 1e6, NULL, RECIPE_GRPO,

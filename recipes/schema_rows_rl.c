@@ -62,6 +62,9 @@ static const struct recipe_field ROWS[] = {
      RECIPE_GRPO, "grpo", "replace groups of equal rewards by fresh prompts (DAPO)"},
     {"dynamic_sampling_waves", NULL, FIELD_INT, 0, AT(dynamic_sampling_waves), "3", NULL, 1, 64,
      NULL, RECIPE_GRPO, "grpo", "most times that a round's groups are replaced"},
+    {"async_rounds", NULL, FIELD_INT, 0, AT(async_rounds), "0", NULL, 0, 1, NULL, RECIPE_GRPO,
+     "grpo", "1: a round is drawn one round ahead, by the adapter before the update, while the "
+     "judges of the round before it work"},
 
     /* sampling */
     {"temperature", NULL, FIELD_FLOAT, 0, AT(temperature), "1", NULL, 0, 1e3, NULL, RECIPE_GRPO,

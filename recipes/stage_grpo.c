@@ -85,6 +85,7 @@ static enum status train(struct run *r, struct grpo_config *config, struct train
     struct train_config loop;
     TRY(recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &loop));
     config->plan.eval_steps = r->test.set ? loop.eval_steps : 0;
+    config->max_steps = loop.max_steps;
     if (loop.eval_steps > 0 && r->test.set) {
         config->evaluate = evaluate_step;
         config->evaluate_ctx = r;
@@ -142,6 +143,7 @@ static enum status train_with_parts(struct run *r, struct parts *p, struct train
                 .weights = p->weights,
                 .call_rows = c->per_device_train_batch_size * c->steps_per_generation,
             },
+        .async_rounds = c->async_rounds,
         .dynamic_waves = c->dynamic_sampling ? c->dynamic_sampling_waves : 0,
         .micro_batch_tokens = c->micro_batch_tokens,
         .gradient_checkpointing = c->gradient_checkpointing,
@@ -150,6 +152,7 @@ static enum status train_with_parts(struct run *r, struct parts *p, struct train
     };
     recipe_objective(c, &config.objective);
     recipe_entropy(c, &config.entropy);
+    recipe_correction(c, &config.correction);
     config.top_entropy_quantile = c->top_entropy_quantile;
     config.reward_beta = c->method == RECIPE_RLOO ? c->beta : 0;
     config.ref_sync_steps = c->sync_ref_model ? c->ref_model_sync_steps : 0;

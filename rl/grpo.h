@@ -30,11 +30,13 @@ struct grpo_config {
     struct objective_config objective;
     struct entropy_config entropy;
     double top_entropy_quantile; /* share of tokens that stay in the loss; 0 or 1: all */
-    struct correction_config correction; /* of a foreign sampler */
+    struct correction_config correction; /* of a sampler that is not the policy */
     double reward_beta;          /* RLOO: beta times (old - ref) off the reward; 0: none */
     struct model_reference *reference; /* full training with beta; NULL: the bare base */
     int64_t ref_sync_steps;      /* reference moves to the policy every so many steps; 0: never */
     double ref_mixup_alpha;
+    int64_t async_rounds;        /* 1: a round is drawn when the one before it comes into use */
+    int64_t max_steps;           /* optimizer steps of the run; async_rounds draws none beyond */
     int64_t dynamic_waves;       /* times flat groups are replaced by fresh prompts; 0: never */
     int64_t micro_batch_tokens;  /* token budget of a forward/backward, prompts of groups that
                                     are split come on top */

@@ -7,10 +7,13 @@
 /* Metric sums of a unit that the loop adds over units; the rest goes by rows (struct grpo_record). */
 enum { METRIC_LOSS, METRIC_COUNT };
 
-/* A round that is still being trained on. */
+/* A round that is trained on, or drawn ahead. */
 struct live_round {
     int64_t index;
-    int64_t born;      /* optimizer step it was generated at */
+    int64_t born;      /* optimizer step whose adapter drew it */
+    int64_t used;      /* first step that trains it, -1: drawn ahead */
+    int64_t as_of;     /* step whose policy its log-probs and entropies are of */
+    struct rollout_pending *pending; /* verdicts outstanding; NULL: none */
     double tokens;     /* loss tokens of the round */
     int64_t *slice;    /* [rows] which slice each row belongs to */
     float *correction; /* [tokens of all rows] sampler importance ratios; NULL: none */
@@ -75,7 +78,7 @@ struct grpo {
     int64_t step;            /* being prepared */
     int64_t window;          /* micro-steps of this optimizer step */
     int64_t skipped_groups;
-    bool on_policy;          /* every round of the step was rolled out in it */
+    bool on_policy;          /* every old log-prob of the step is of the policy before it */
     int64_t waves;           /* of replacements in this step, and groups replaced */
     int64_t replaced_groups;
     int64_t saved_rounds;    /* rounds before this are in a checkpoint: their journals can go */
@@ -137,6 +140,17 @@ MUST_USE enum status grpo_log(void *ctx, const double *totals, json_t *line);
 
 /* Appends a new round's rows to completions.jsonl; rank 0 only. */
 MUST_USE enum status grpo_write_completions(const struct grpo *g, const struct live_round *live);
+
+/* The rounds of the window from micro-step `first`, all scored, and, with async_rounds, the one behind
+ * them, drawn by the policy as it is; older rounds are dropped (grpo_rounds.c). Collective. Fails as
+ * rollout_round. */
+MUST_USE enum status grpo_rounds_renew(struct grpo *g, int64_t first);
+
+/* train_method.settle: waits for the judges of a round that was drawn ahead. */
+MUST_USE enum status grpo_rounds_settle(void *ctx);
+
+/* Frees all rounds. */
+void grpo_rounds_close(struct grpo *g);
 
 /* Slices, corrections and token count of a round that has its data. Fails with MEMORY. */
 MUST_USE enum status grpo_live_finish(struct grpo *g, struct live_round *live);

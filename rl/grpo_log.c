@@ -148,14 +148,24 @@ static void meter_sampling(struct meters *m, const struct correction_sums *s)
     }
 }
 
-/* What the rounds that were rolled out in this step say. */
+/* How old the adapter was that drew a round, in optimizer steps. */
+static void meter_age(const struct grpo *g, struct meters *m, const struct live_round *live)
+{
+    if (g->config->async_rounds > 0) {
+        meter(m, "rollout/adapter_step", (double)live->born, 1.0);
+        meter(m, "rollout/staleness", (double)(live->used - live->born), 1.0);
+    }
+}
+
+/* What the rounds that came into use in this step say. */
 static enum status log_rounds(const struct grpo *g, json_t *line)
 {
     struct meters *m = calloc(1, sizeof *m);
     double *values =
         malloc(((size_t)grpo_plan_round_rows(&g->config->plan) + 1) * sizeof *values);
     for (int64_t i = 0; m && values && i < g->live_count; i++) {
-        if (g->live[i].born == g->step) {
+        if (g->live[i].used == g->step) {
+            meter_age(g, m, &g->live[i]);
             meter_rewards(g, m, &g->live[i].data, values);
             meter_lengths(m, &g->live[i].data);
             meter_penalty(g, m, &g->live[i]);
@@ -332,6 +342,9 @@ static void put_rollout_work(const struct grpo *g, json_t *line)
     int64_t replayed = 0;
     for (int64_t i = 0; i < g->live_count; i++) {
         const struct round *r = &g->live[i].data;
+        for (int64_t k = 0; g->live[i].used == g->step && k < r->groups * r->group_size; k++) {
+            replayed += r->row[k].replayed;
+        }
         if (g->live[i].born != g->step) {
             continue;
         }
@@ -340,9 +353,6 @@ static void put_rollout_work(const struct grpo *g, json_t *line)
         sum.preemptions += r->stats.preemptions;
         sum.drafted += r->stats.drafted;
         sum.accepted += r->stats.accepted;
-        for (int64_t k = 0; k < r->groups * r->group_size; k++) {
-            replayed += r->row[k].replayed;
-        }
     }
     put(line, "rollout/prefix_saved",
         (double)sum.saved_rows / (double)(sum.rows + sum.saved_rows + 1));
@@ -398,7 +408,7 @@ enum status grpo_log(void *ctx, const double *totals, json_t *line)
 static json_t *completion_line(const struct grpo *g, const struct live_round *live,
                                const struct rollout_row *row, const char *prompt, const char *said)
 {
-    json_t *line = json_pack("{s:I, s:s%, s:s%}", "step", (json_int_t)(live->born + 1), "prompt",
+    json_t *line = json_pack("{s:I, s:s%, s:s%}", "step", (json_int_t)(live->used + 1), "prompt",
                              prompt, strlen(prompt), "completion", said, strlen(said));
     for (int k = 0; line && k < g->config->rollout.rewards->count; k++) {
         (void)json_object_set_new(line, g->config->rollout.rewards->items[k].name,
@@ -408,6 +418,9 @@ static json_t *completion_line(const struct grpo *g, const struct live_round *li
     if (line) {
         (void)json_object_set_new(line, "advantage", json_real(row->advantage));
         (void)json_object_set_new(line, "tokens", json_integer(row->count));
+        if (g->config->async_rounds > 0) {
+            (void)json_object_set_new(line, "adapter_step", json_integer(live->born));
+        }
     }
     return line;
 }

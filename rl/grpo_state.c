@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "rl/grpo_internal.h"
+#include "trainer/format/json.h"
 
 /* True when the rounds at hand are still needed by the step after the current one. */
 static bool in_mid_round(const struct grpo *g, const struct live_round *live)
@@ -36,8 +37,11 @@ enum status grpo_save_state(void *ctx, json_t *state)
             json_t *data;
             TRY(round_to_json(&g->live[i].data, &data));
             (void)json_array_append_new(
-                rounds, json_pack("{s:I, s:I, s:o}", "index", (json_int_t)g->live[i].index, "born",
-                                  (json_int_t)g->live[i].born, "data", data));
+                rounds, json_pack("{s:I, s:I, s:I, s:I, s:o}", "index",
+                                  (json_int_t)g->live[i].index, "born",
+                                  (json_int_t)g->live[i].born, "used",
+                                  (json_int_t)g->live[i].used, "as_of",
+                                  (json_int_t)g->live[i].as_of, "data", data));
         }
     }
     return STATUS_OK;
@@ -69,6 +73,8 @@ enum status grpo_load_state(void *ctx, const json_t *state)
         TRY(grpo_live_grow(g, &live));
         live->index = json_integer_value(json_object_get(saved, "index"));
         live->born = json_integer_value(json_object_get(saved, "born"));
+        live->used = json_get_int(saved, "used", live->born);
+        live->as_of = json_get_int(saved, "as_of", live->born);
         TRY(round_from_json(json_object_get(saved, "data"), &live->data));
         g->live_count++;
         if (live->data.groups * live->data.group_size != grpo_plan_round_rows(&g->config->plan)) {
@@ -76,7 +82,9 @@ enum status grpo_load_state(void *ctx, const json_t *state)
                         (long long)(live->data.groups * live->data.group_size),
                         (long long)grpo_plan_round_rows(&g->config->plan));
         }
-        TRY(grpo_live_finish(g, live));
+        if (live->used >= 0) {
+            TRY(grpo_live_finish(g, live));
+        }
     }
     return STATUS_OK;
 }

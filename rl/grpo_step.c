@@ -232,7 +232,8 @@ enum status grpo_step_build(struct grpo *g, int64_t first)
     g->record_count = 0;
     g->skipped_groups = 0;
     for (int64_t i = 0; i < g->live_count; i++) {
-        for (int64_t group = 0; group < g->live[i].data.groups; group++) {
+        const int64_t groups = g->live[i].used < 0 ? 0 : g->live[i].data.groups;
+        for (int64_t group = 0; group < groups; group++) {
             add_unit(g, i, group);
         }
     }

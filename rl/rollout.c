@@ -375,20 +375,76 @@ static void source_close(struct round_source *source, int64_t groups)
     free(source->prompts);
 }
 
-/* What this rank does alone: its completions and their verdicts, as far as no journal has them. */
-static enum status rollout_mine(const struct rollout_config *c, const struct rollout_env *env,
-                                int64_t round_index, const struct round_source *source,
-                                struct round *r)
+struct rollout_pending {
+    struct rollout_config config;
+    const struct rollout_env *env;
+    int64_t groups;
+    struct round_source source;
+    struct journal *journal; /* of this rank; NULL: none */
+};
+
+void rollout_cancel(struct rollout_pending *p)
 {
-    struct journal *journal;
-    enum status status = rollout_journal_open(c, env, round_index, r, &journal);
-    if (status == STATUS_OK) {
-        status = generate_mine(c, env, round_index, r, journal);
+    if (p) {
+        journal_close(p->journal);
+        source_close(&p->source, p->groups);
+        free(p);
+    }
+}
+
+/* This rank's completions, as far as no journal has them. */
+static enum status draw_mine(struct rollout_pending *p, const int64_t *indices, int64_t round_index,
+                             struct round *r)
+{
+    TRY(source_open(&p->source, p->groups));
+    TRY(build_prompts(p->env, indices, r, &p->source));
+    TRY(rollout_journal_open(&p->config, p->env, round_index, r, &p->journal));
+    return generate_mine(&p->config, p->env, round_index, r, p->journal);
+}
+
+enum status rollout_begin(const struct rollout_config *c, const struct rollout_env *env,
+                          const int64_t *indices, int64_t groups, int64_t round_index,
+                          struct round *out, struct rollout_pending **pending)
+{
+    struct rollout_pending *p = calloc(1, sizeof *p);
+    enum status status = round_open(out, groups, c->group_size);
+    if (status == STATUS_OK && !p) {
+        status = FAIL(MEMORY, "rollout: no memory");
     }
     if (status == STATUS_OK) {
-        status = rollout_judge_rows(c, env, source, r, journal);
+        p->config = *c;
+        p->env = env;
+        p->groups = groups;
+        status = draw_mine(p, indices, round_index, out);
     }
-    journal_close(journal);
+    status = comm_agree(env->comm, status);
+    if (status != STATUS_OK) {
+        rollout_cancel(p);
+        round_close(out);
+        p = NULL;
+    }
+    *pending = p;
+    return status;
+}
+
+enum status rollout_finish(struct rollout_pending *p, struct round *r)
+{
+    const struct comm *comm = p->env->comm;
+    enum status status =
+        comm_agree(comm, rollout_judge_rows(&p->config, p->env, &p->source, r, p->journal));
+    if (status == STATUS_OK) {
+        status = exchange(&p->config, comm, r);
+    }
+    if (status == STATUS_OK) {
+        status = rollout_judge_calls(&p->config, p->env, &p->source, r);
+    }
+    if (status == STATUS_OK) {
+        status = rollout_advantages(&p->config, NULL, r);
+    }
+    rollout_cancel(p);
+    if (status != STATUS_OK) {
+        round_close(r);
+    }
     return status;
 }
 
@@ -396,30 +452,7 @@ enum status rollout_round(const struct rollout_config *c, const struct rollout_e
                           const int64_t *indices, int64_t groups, int64_t round_index,
                           struct round *out)
 {
-    struct round_source source = {0};
-    enum status status = round_open(out, groups, c->group_size);
-    if (status == STATUS_OK) {
-        status = source_open(&source, groups);
-    }
-    if (status == STATUS_OK) {
-        status = build_prompts(env, indices, out, &source);
-    }
-    if (status == STATUS_OK) {
-        status = rollout_mine(c, env, round_index, &source, out);
-    }
-    status = comm_agree(env->comm, status);
-    if (status == STATUS_OK) {
-        status = exchange(c, env->comm, out);
-    }
-    if (status == STATUS_OK) {
-        status = rollout_judge_calls(c, env, &source, out);
-    }
-    if (status == STATUS_OK) {
-        status = rollout_advantages(c, NULL, out);
-    }
-    source_close(&source, groups);
-    if (status != STATUS_OK) {
-        round_close(out);
-    }
-    return status;
+    struct rollout_pending *pending;
+    TRY(rollout_begin(c, env, indices, groups, round_index, out, &pending));
+    return rollout_finish(pending, out);
 }

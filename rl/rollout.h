@@ -107,6 +107,23 @@ MUST_USE enum status rollout_round(const struct rollout_config *c, const struct 
                                    const int64_t *indices, int64_t groups, int64_t round_index,
                                    struct round *out);
 
+/* A round in two halves: what is drawn, and what judges say. Between them anything may run, the policy
+ * may move, too. */
+struct rollout_pending;
+
+/* The first half of rollout_round: this rank's completions. Collective; after a failure *out is closed
+ * and *pending NULL. The second half is rollout_finish with the same round (the struct may have been
+ * moved), or rollout_cancel. c is copied, what it points to and env are borrowed. */
+MUST_USE enum status rollout_begin(const struct rollout_config *c, const struct rollout_env *env,
+                                   const int64_t *indices, int64_t groups, int64_t round_index,
+                                   struct round *out, struct rollout_pending **pending);
+
+/* Verdicts, exchange, advantages. Collective. Frees `pending`; after a failure *r is closed. */
+MUST_USE enum status rollout_finish(struct rollout_pending *pending, struct round *r);
+
+/* Gives the second half up and frees; the round stays the caller's. NULL is allowed. */
+void rollout_cancel(struct rollout_pending *pending);
+
 /* Advantages of a round whose rewards are there, alike on every rank; rollout_round has done it. Again
  * when a penalty [rows] (RLOO's beta k1) is known. Fails with MEMORY. */
 MUST_USE enum status rollout_advantages(const struct rollout_config *c, const double *penalty,

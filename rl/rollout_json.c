@@ -84,8 +84,8 @@ enum status round_to_json(const struct round *r, json_t **out)
     for (int64_t i = 0; i < r->groups * r->group_size; i++) {
         (void)json_array_append_new(rows, row_to_json(&r->row[i]));
     }
-    *out = json_pack("{s:I, s:o, s:o}", "group_size", (json_int_t)r->group_size, "groups", groups,
-                     "rows", rows);
+    *out = json_pack("{s:I, s:f, s:o, s:o}", "group_size", (json_int_t)r->group_size, "flat",
+                     r->flat, "groups", groups, "rows", rows);
     return *out ? STATUS_OK : FAIL(MEMORY, "round: no memory for the checkpoint");
 }
 
@@ -127,6 +127,7 @@ enum status round_from_json(const json_t *json, struct round *out)
         return FAIL(INPUT, "checkpoint: a round's rows don't match its groups");
     }
     out->group_size = group_size;
+    out->flat = json_number_value(json_object_get(json, "flat"));
     out->group = calloc((size_t)out->groups + 1, sizeof *out->group);
     out->row = calloc(json_array_size(rows) + 1, sizeof *out->row);
     if (!out->group || !out->row) {

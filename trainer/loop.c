@@ -366,6 +366,9 @@ static enum status save_checkpoint(struct trainer *t)
     if (t->saved == t->step) {
         return STATUS_OK;
     }
+    if (t->a->method->settle) {
+        TRY(t->a->method->settle(t->a->method->ctx));
+    }
     TRY(comm_agree(t->a->comm, t->a->comm->rank == 0 ? save_on_rank0(t) : STATUS_OK));
     t->saved = t->step;
     return STATUS_OK;

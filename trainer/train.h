@@ -57,6 +57,8 @@ struct train_method {
     enum status (*log)(void *ctx, const double *totals, json_t *line);
     /* Collective, optional: evaluation at `step`, adds eval_ fields. */
     enum status (*evaluate)(void *ctx, int64_t step, json_t *line);
+    /* Collective, optional: ends work that goes on beside the steps, before save_state. */
+    enum status (*settle)(void *ctx);
     /* Optional: data cursor and random state for the checkpoint, and back. */
     enum status (*save_state)(void *ctx, json_t *state);
     enum status (*load_state)(void *ctx, const json_t *state);

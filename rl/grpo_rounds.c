@@ -1,0 +1,236 @@
+/*
+ * The rounds at hand: drawn, judged, scored, dropped.
+ *
+ * A round is drawn by the policy of some step and comes into use when the window reaches it. These are
+ * one step, but with async_rounds: then round n + 1 is drawn when round n comes into use, before the
+ * policy moves, and its judges work while round n is trained on. When it comes into use its log-probs
+ * become the sampler's, the policy of that step scores it anew, and the importance correction weighs
+ * the difference (spec training.md 1.5). Which policy draws depends on the step alone, so neither the
+ * ranks nor a resume change a bit.
+ */
+#include <string.h>
+
+#include "rl/grpo_internal.h"
+
+static int64_t round_rows(const struct grpo *g)
+{
+    return grpo_plan_round_rows(&g->config->plan);
+}
+
+int64_t grpo_loss_tokens(const struct rollout_row *row)
+{
+    return row->masked ? 0 : row->count;
+}
+
+static void live_drop(struct grpo *g, int64_t i)
+{
+    rollout_cancel(g->live[i].pending);
+    round_close(&g->live[i].data);
+    free(g->live[i].slice);
+    free(g->live[i].correction);
+    free(g->live[i].token);
+    memmove(&g->live[i], &g->live[i + 1], (size_t)(g->live_count - i - 1) * sizeof *g->live);
+    g->live_count--;
+}
+
+static int64_t live_find(const struct grpo *g, int64_t round)
+{
+    for (int64_t i = 0; i < g->live_count; i++) {
+        if (g->live[i].index == round) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+enum status grpo_live_finish(struct grpo *g, struct live_round *live)
+{
+    live->slice = malloc((size_t)round_rows(g) * sizeof *live->slice);
+    if (!live->slice) {
+        return FAIL(MEMORY, "round: no memory for %lld rows", (long long)round_rows(g));
+    }
+    TRY(grpo_plan_slices(&g->config->plan, live->index, live->slice));
+    live->tokens = 0.0;
+    for (int64_t i = 0; i < round_rows(g); i++) {
+        live->tokens += (double)grpo_loss_tokens(&live->data.row[i]);
+    }
+    return grpo_correct(g, live);
+}
+
+enum status grpo_live_grow(struct grpo *g, struct live_round **out)
+{
+    struct live_round *live = realloc(g->live, (size_t)(g->live_count + 1) * sizeof *live);
+    if (!live) {
+        return FAIL(MEMORY, "round: no memory");
+    }
+    g->live = live;
+    *out = &live[g->live_count];
+    **out = (struct live_round){0};
+    return STATUS_OK;
+}
+
+/* RLOO: advantages again, now that the rows' sums of old - ref are known. */
+static enum status penalize(struct grpo *g, struct round *r)
+{
+    double *penalty = calloc((size_t)round_rows(g) + 1, sizeof *penalty);
+    if (!penalty) {
+        return FAIL(MEMORY, "round: no memory for %lld rows", (long long)round_rows(g));
+    }
+    for (int64_t i = 0; i < round_rows(g); i++) {
+        const struct rollout_row *row = &r->row[i];
+        for (int64_t t = 0; t < grpo_loss_tokens(row); t++) {
+            penalty[i] += g->config->reward_beta * ((double)row->logp[t] - (double)row->ref[t]);
+        }
+    }
+    const enum status status = rollout_advantages(&g->config->rollout, penalty, r);
+    free(penalty);
+    return status;
+}
+
+/* The log-probs that a round was drawn with become its sampler's. */
+static enum status keep_sampling(struct round *r)
+{
+    for (int64_t i = 0; i < r->groups * r->group_size; i++) {
+        struct rollout_row *row = &r->row[i];
+        const size_t bytes = (size_t)row->count * sizeof *row->sampling;
+        row->sampling = malloc(bytes + 1);
+        if (!row->sampling) {
+            return FAIL(MEMORY, "round: no memory for log-probs");
+        }
+        memcpy(row->sampling, row->logp, bytes);
+    }
+    return STATUS_OK;
+}
+
+/* Log-probs that the rollout does not bring: those of rows that another sampler or an older policy
+ * drew, and the reference's. */
+static enum status score(struct grpo *g, int64_t at)
+{
+    const struct grpo_config *c = g->config;
+    struct live_round *live = &g->live[at];
+    const bool foreign = c->rollout.source && c->rollout.source->foreign;
+    const bool stale = live->born != g->step && c->correction.on;
+    if (stale && !foreign) {
+        TRY(keep_sampling(&live->data));
+    }
+    if (foreign || stale) {
+        TRY(grpo_score_policy(g, at));
+        live->as_of = g->step;
+    }
+    if (c->objective.beta > 0 || c->reward_beta > 0) {
+        TRY(grpo_score_reference(g, at));
+    }
+    return c->reward_beta > 0 ? penalize(g, &live->data) : STATUS_OK;
+}
+
+/* The follower sees the round as it was drawn: what replaces flat groups is no fair sample. */
+static enum status follow_round(struct grpo *g, int64_t round, struct round *data)
+{
+    const struct grpo_follower *follower = &g->config->follower;
+    if (follower->observe) {
+        TRY(follower->observe(follower->ctx, data, follower->score));
+    }
+    return g->config->dynamic_waves > 0 ? grpo_replace_flat(g, round, data) : STATUS_OK;
+}
+
+/* Draws the completions of a round that is not there yet. */
+static enum status draw(struct grpo *g, int64_t round)
+{
+    const int64_t groups = round_rows(g) / g->config->plan.group_size;
+    int64_t *indices = malloc((size_t)groups * sizeof *indices);
+    struct live_round *live;
+    enum status status = indices ? grpo_live_grow(g, &live) : FAIL(MEMORY, "round: no memory");
+    if (status == STATUS_OK) {
+        live->index = round;
+        live->born = g->step;
+        live->used = -1;
+        live->as_of = g->step;
+        status = grpo_plan_prompts(&g->config->plan, round, indices);
+    }
+    if (g->env->comm->rank == 0) { /* the checkpoint that holds them is complete by now */
+        rollout_journal_drop(g->config->rollout.journal, g->saved_rounds);
+    }
+    if (status == STATUS_OK) {
+        status = rollout_begin(&g->config->rollout, g->env, indices, groups, round, &live->data,
+                               &live->pending);
+    }
+    free(indices);
+    TRY(status);
+    g->live_count++;
+    return STATUS_OK;
+}
+
+static enum status settle(struct live_round *live)
+{
+    struct rollout_pending *pending = live->pending;
+    live->pending = NULL;
+    return pending ? rollout_finish(pending, &live->data) : STATUS_OK;
+}
+
+enum status grpo_rounds_settle(void *ctx)
+{
+    struct grpo *g = ctx;
+    for (int64_t i = 0; i < g->live_count; i++) {
+        TRY(settle(&g->live[i]));
+    }
+    return STATUS_OK;
+}
+
+/* Brings a drawn round into use: verdicts, scores, slices. */
+static enum status take_up(struct grpo *g, int64_t at)
+{
+    struct live_round *live = &g->live[at];
+    enum status status = STATUS_OK;
+    TRY(settle(live));
+    live->used = g->step;
+    TRY(follow_round(g, live->index, &live->data));
+    TRY(score(g, at));
+    TRY(grpo_live_finish(g, live));
+    for (int64_t i = 0; i < round_rows(g); i++) {
+        g->num_tokens += (double)(live->data.row[i].count
+                                  + live->data.group[live->data.row[i].group].prompt_count);
+    }
+    if (g->env->comm->rank == 0 && g->config->log_completions) {
+        status = grpo_write_completions(g, live);
+    }
+    return comm_agree(g->env->comm, status);
+}
+
+/* The last round that the run trains on. */
+static int64_t last_round(const struct grpo *g)
+{
+    int64_t first;
+    int64_t count;
+    grpo_plan_window(&g->config->plan, g->config->max_steps - 1, &first, &count);
+    return grpo_plan_round_of(&g->config->plan, first + count - 1);
+}
+
+enum status grpo_rounds_renew(struct grpo *g, int64_t first)
+{
+    const struct grpo_plan *plan = &g->config->plan;
+    const int64_t oldest = grpo_plan_round_of(plan, first);
+    const int64_t newest = grpo_plan_round_of(plan, first + g->window - 1);
+    for (int64_t i = g->live_count - 1; i >= 0; i--) {
+        if (g->live[i].index < oldest) {
+            live_drop(g, i);
+        }
+    }
+    for (int64_t round = oldest; round <= newest; round++) {
+        if (live_find(g, round) < 0) {
+            TRY(draw(g, round));
+        }
+        if (g->live[live_find(g, round)].used < 0) {
+            TRY(take_up(g, live_find(g, round)));
+        }
+    }
+    const bool ahead = g->config->async_rounds > 0 && newest < last_round(g);
+    return ahead && live_find(g, newest + 1) < 0 ? draw(g, newest + 1) : STATUS_OK;
+}
+
+void grpo_rounds_close(struct grpo *g)
+{
+    while (g->live_count > 0) {
+        live_drop(g, g->live_count - 1);
+    }
+    free(g->live);
+}
