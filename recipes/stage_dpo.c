@@ -74,7 +74,7 @@ static enum status train(struct run *r, const struct pair_set *pairs)
     if (!r->adapter || c->adapter_name_or_path) {
         TRY(comm_agree(&r->comm, model_reference_open(&r->reference, r->model, &r->params)));
         r->reference.adapter = r->adapter != NULL;
-        config.reference = &r->reference;
+        config.sync.reference = &r->reference;
     }
     TRY(dpo_open(&d, &config, &env));
     const int64_t per_epoch = sft_plan_steps_per_epoch(&config.plan);

@@ -7,16 +7,17 @@
 
 #include "rl/dpo_loss.h"
 #include "rl/pairs.h"
-#include "trainer/model/reference.h"
+#include "rl/ref_sync.h"
 #include "trainer/sft.h"
 
 struct dpo_method_config {
     struct sft_plan plan;  /* rows are pairs; orders are those of sft */
     struct dpo_config loss;
     bool precompute;       /* the reference's log-probs once, before training */
-    struct model_reference *reference; /* full training; NULL: the bare base */
+    struct ref_sync sync;  /* the reference of full training, and whether it moves */
     int64_t micro_batch_tokens;
     bool gradient_checkpointing;
+    int64_t eval_batch;    /* per_device_eval_batch_size */
 };
 
 struct dpo_env {
@@ -24,6 +25,7 @@ struct dpo_env {
     struct ops_context *ops;
     const struct comm *comm;
     const struct pair_set *pairs;
+    const struct pair_set *eval; /* held-out pairs; NULL: no evaluation */
 };
 
 struct dpo;

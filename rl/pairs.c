@@ -35,8 +35,7 @@ static json_t *messages_from(const json_t *all, size_t first)
     return rest;
 }
 
-/* {"prompt", "completion"} of one side; a missing prompt is what both sides share. */
-static json_t *side_row(const json_t *row, const char *side)
+json_t *pair_side(const json_t *row, const char *side)
 {
     const json_t *prompt = json_object_get(row, "prompt");
     const json_t *chosen = json_object_get(row, "chosen");
@@ -58,8 +57,7 @@ static json_t *side_row(const json_t *row, const char *side)
     return out;
 }
 
-/* Where the completion of an example begins. */
-static int64_t completion_at(const struct example *e)
+int64_t pair_completion_at(const struct example *e)
 {
     int64_t t = 0;
     while (t < e->count && !e->loss[t]) {
@@ -91,13 +89,15 @@ static int64_t cut(int64_t count, int64_t max_length)
 static enum status join(const struct example *chosen, const struct example *rejected,
                         int64_t max_length, struct pair_set *set)
 {
-    const int64_t a = completion_at(chosen);
-    const int64_t b = completion_at(rejected);
+    const int64_t a = pair_completion_at(chosen);
+    const int64_t b = pair_completion_at(rejected);
     const int64_t prompt = a < b ? a : b;
     struct pair p = {.prompt_count = prompt,
                      .chosen_count = cut(chosen->count, max_length) - prompt,
                      .rejected_count = cut(rejected->count, max_length) - prompt};
-    if ((max_length > 0 && prompt >= max_length) || p.chosen_count <= 0 || p.rejected_count <= 0) {
+    const int64_t unseen = prompt == 0; /* a first token is predicted from nothing */
+    if ((max_length > 0 && prompt >= max_length) || p.chosen_count <= unseen
+        || p.rejected_count <= unseen) {
         set->dropped++;
         return STATUS_OK;
     }
@@ -124,11 +124,11 @@ enum status pair_add(const struct prompt_format *format, int64_t max_length, con
     const json_t *rejected = json_object_get(row, "rejected");
     const bool text = json_is_string(chosen) && json_is_string(rejected);
     if (!text && !(json_is_array(chosen) && json_is_array(rejected))) {
-        return FAIL(INPUT, "%s: dpo needs columns chosen and rejected, both text or both messages",
+        return FAIL(INPUT, "%s: needs columns chosen and rejected, both text or both messages",
                     where);
     }
     for (int k = 0; status == STATUS_OK && k < 2; k++) {
-        json_t *side = side_row(row, SIDES[k]);
+        json_t *side = pair_side(row, SIDES[k]);
         status = example_add(&config, side, where, &examples);
         json_decref(side);
     }

@@ -26,5 +26,12 @@ struct pair_set {
 MUST_USE enum status pair_add(const struct prompt_format *format, int64_t max_length,
                               const json_t *row, const char *where, struct pair_set *set);
 
+/* {"prompt", "completion"} of one side ("chosen", "rejected") of a preference row, a new object; a
+ * missing prompt is what both sides share. Both sides are text, or both messages. */
+json_t *pair_side(const json_t *row, const char *side);
+
+/* Token of a prompt and completion example at which the completion begins. */
+int64_t pair_completion_at(const struct example *e);
+
 /* Frees the pairs and empties the set. */
 void pair_set_close(struct pair_set *set);

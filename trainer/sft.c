@@ -462,6 +462,7 @@ enum status sft_open(struct sft **out, const struct sft_config *config, const st
         .hooks = true,
         .checkpoint = config->gradient_checkpointing,
         .mean = config->label_smoothing > 0.0,
+        .mean_grad = config->label_smoothing > 0.0,
     };
     s->noise.seed = config->seed;
     *out = s;

@@ -192,7 +192,7 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
     if (p->grad && p->entropy_grad) {
         TRY(arena_alloc(&p->step, n, sizeof(float), &dentropy));
     }
-    if (p->grad && p->mean) {
+    if (p->grad && p->mean_grad) {
         TRY(arena_alloc(&p->step, n, sizeof(float), &dmean));
     }
     if (p->reference) {

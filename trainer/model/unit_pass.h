@@ -10,7 +10,7 @@
 
 /* Sees the log-probs, entropies and best ids of a micro-batch, in output order (unit, branch, token),
  * and, when asked for, the reference's log-probs and the vocabulary means; writes dlogp [n_out] when
- * there is a backward, and dmean where means were asked for. */
+ * there is a backward, and dmean where the means have a derivative. */
 struct unit_outputs {
     const struct batch *batch;
     const struct head_result *head;
@@ -18,7 +18,7 @@ struct unit_outputs {
     const float *log_sum_squares; /* [n_out] log of sum p^2, when asked for; else NULL */
     float *dlogp;     /* [n_out] to fill, NULL: no backward */
     float *dentropy;  /* [n_out] to fill, NULL: no backward or not asked for */
-    float *dmean;     /* [n_out] to fill, NULL: no backward or no means */
+    float *dmean;     /* [n_out] to fill, NULL: no backward or no mean_grad */
 };
 typedef void (*unit_objective_fn)(void *ctx, const struct unit_outputs *out);
 
@@ -35,6 +35,7 @@ struct unit_pass {
     bool entropy_grad; /* the objective has a derivative in the entropies */
     bool checkpoint; /* save block inputs only */
     bool mean;       /* also the mean of log p over the vocabulary (head->mean) */
+    bool mean_grad;  /* the objective has a derivative in these means */
     const struct pass_noise *noise; /* of passes with grad; aligned with the units of the call */
     struct arena pack;
     struct arena step;
