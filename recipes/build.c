@@ -213,6 +213,16 @@ enum status recipe_dpo(const struct recipe *r, struct dpo_config *out)
     return STATUS_OK;
 }
 
+struct kto_config recipe_kto(const struct recipe *r)
+{
+    return (struct kto_config){
+        .loss = (enum kto_loss)(r->loss_type - KTO_LOSS_FIRST),
+        .beta = r->beta,
+        .desirable_weight = r->desirable_weight,
+        .undesirable_weight = r->undesirable_weight,
+    };
+}
+
 void recipe_entropy(const struct recipe *r, struct entropy_config *out)
 {
     *out = (struct entropy_config){

@@ -7,6 +7,7 @@
 #include "rl/correction.h"
 #include "rl/dpo_loss.h"
 #include "rl/entropy.h"
+#include "rl/kto_loss.h"
 #include "rl/objective.h"
 #include "trainer/data/sums.h"
 #include "trainer/train.h"
@@ -35,6 +36,9 @@ MUST_USE enum status recipe_dpo(const struct recipe *r, struct dpo_config *out);
 
 /* The importance correction of completions that an older policy drew: on with async_rounds. */
 void recipe_correction(const struct recipe *r, struct correction_config *out);
+
+/* kto's loss. */
+struct kto_config recipe_kto(const struct recipe *r);
 
 /* The entropy bonus. */
 void recipe_entropy(const struct recipe *r, struct entropy_config *out);

@@ -7,39 +7,62 @@
 #include "recipes/commands.h"
 #include "trainer/report/report.h"
 
-static const struct {
-    const char *name;
-    enum recipe_method method;
-} METHODS[] = {{"sft", RECIPE_SFT}, {"grpo", RECIPE_GRPO}, {"rloo", RECIPE_RLOO},
-             {"dpo", RECIPE_DPO},
-             {"eval", RECIPE_EVAL}};
+static enum status named_method(const char *name, enum recipe_method *out)
+{
+    char all[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; (*out = recipe_training_method(i)) != 0; i++) {
+        if (strcmp(name, recipe_method_name(*out)) == 0) {
+            return STATUS_OK;
+        }
+        used += (size_t)snprintf(all + used, sizeof all - used, "%s, ", recipe_method_name(*out));
+    }
+    *out = RECIPE_EVAL;
+    return strcmp(name, "eval") == 0
+               ? STATUS_OK
+               : FAIL(USAGE, "validate: --method is %sor eval, not '%.40s'", all, name);
+}
 
-static enum status choose_method(const struct command_args *args, size_t *row)
+/* True when the recipe's keys and values are a method's. */
+static bool opens_as(const struct command_args *args, enum recipe_method method)
 {
     struct recipe any;
-    const size_t count = sizeof METHODS / sizeof *METHODS;
-    *row = 0;
-    if (args->method) {
-        while (*row < count && strcmp(args->method, METHODS[*row].name) != 0) {
-            (*row)++;
-        }
-        return *row < count ? STATUS_OK
-                            : FAIL(USAGE, "validate: --method is sft, grpo, rloo, dpo or eval, not '%.40s'",
-                                   args->method);
+    const enum status status =
+        recipe_open(&any, method, args->recipe_path, args->override_count, args->overrides);
+    const bool fits = status == STATUS_OK && recipe_takes_loss(&any);
+    recipe_close(&any);
+    if (status != STATUS_OK) {
+        status_clear();
     }
+    return fits;
+}
+
+/* By the keys; where the values are not that method's (loss_type), the first one that takes them. */
+static enum recipe_method guess_method(const struct command_args *args)
+{
+    struct recipe any;
     const enum status status =
         recipe_open(&any, RECIPE_EVAL, args->recipe_path, args->override_count, args->overrides);
-    while (status == STATUS_OK && METHODS[*row].method != recipe_guess_method(&any)) {
-        (*row)++;
-    }
+    const enum recipe_method guess = any.given ? recipe_guess_method(&any) : RECIPE_SFT;
     recipe_close(&any);
-    return status;
+    if (status != STATUS_OK) {
+        status_clear();
+    }
+    if (opens_as(args, guess)) {
+        return guess;
+    }
+    for (size_t i = 0; recipe_training_method(i); i++) {
+        if (opens_as(args, recipe_training_method(i))) {
+            return recipe_training_method(i);
+        }
+    }
+    return guess;
 }
 
 enum status cmd_validate(const struct command_args *args)
 {
     struct recipe r = {0};
-    size_t row;
+    enum recipe_method method;
     char *text = NULL;
     enum status status;
     if (args->keys) {
@@ -51,14 +74,19 @@ enum status cmd_validate(const struct command_args *args)
     if (!args->recipe_path) {
         return FAIL(USAGE, "validate: name a recipe file");
     }
-    TRY(choose_method(args, &row));
-    TRY_TO(status, done, command_open_recipe(args, METHODS[row].method, &r));
+    if (args->method) {
+        TRY(named_method(args->method, &method));
+    } else {
+        method = guess_method(args);
+    }
+    TRY_TO(status, done, command_open_recipe(args, method, &r));
     TRY_TO(status, done, recipe_resolve(&r, 1));
     if (args->print) {
         TRY_TO(status, done, recipe_dump(&r, &text));
         (void)fputs(text, stdout);
     } else {
-        report_result("%s: a good %s recipe", args->recipe_path, METHODS[row].name);
+        report_result("%s: a good %s recipe", args->recipe_path,
+                      recipe_method_name(method));
     }
 done:
     free(text);

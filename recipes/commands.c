@@ -20,6 +20,10 @@ static const struct command COMMANDS[] = {
      stage_dpo,
      "Rows {\"prompt\": .., \"chosen\": .., \"rejected\": ..}, text or messages; without a prompt the\n"
      "common beginning of both is it. Starts and resumes like the other trainings."},
+    {"kto", "training on completions marked good or bad", "RECIPE.yaml [key=value ...]", "model",
+     RECIPE_KTO, 0, stage_kto,
+     "Rows {\"prompt\": .., \"completion\": .., \"label\": true|false}, text or messages, or rows of\n"
+     "dpo, which are taken apart. Starts and resumes like the other trainings."},
     {"eval", "accuracy on held-out problems", "RECIPE.yaml [key=value ...] [--json]", "model json",
      RECIPE_EVAL, 0, stage_eval,
      "With adapter_name_or_path it measures the bare base (before) and the adapter (after)."},

@@ -174,6 +174,18 @@ static json_t *as_message(const char *role, json_t *text)
     return json_pack("[{s:s, s:o}]", "role", role, "content", text);
 }
 
+/* Text answers beside a prompt that became a conversation are the assistant's messages. */
+static void wrap_answers(json_t *row)
+{
+    static const char *const ANSWERS[] = {"completion", "chosen", "rejected"};
+    for (size_t k = 0; k < sizeof ANSWERS / sizeof *ANSWERS; k++) {
+        json_t *text = json_object_get(row, ANSWERS[k]);
+        if (json_is_string(text)) {
+            (void)json_object_set_new(row, ANSWERS[k], as_message("assistant", json_incref(text)));
+        }
+    }
+}
+
 json_t *run_row(void *data, int64_t i)
 {
     const struct run_data *d = data;
@@ -200,6 +212,9 @@ json_t *run_row(void *data, int64_t i)
                            ? apply_template(c->prompt_template, json_string_value(prompt))
                            : json_incref(prompt);
         (void)json_object_set_new(made, "prompt", d->conversation ? as_message("user", text) : text);
+        if (d->conversation && !recipe_rolls_out(c)) {
+            wrap_answers(made);
+        }
     } else if (prompt) {
         (void)json_object_set(made, "prompt", prompt);
     }

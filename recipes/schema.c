@@ -72,7 +72,7 @@ const char *recipe_method_name(unsigned methods)
         unsigned bit;
         const char *name;
     } NAMES[] = {{RECIPE_SFT, "sft"},   {RECIPE_GRPO, "grpo"},         {RECIPE_RLOO, "rloo"},
-                 {RECIPE_DPO, "dpo"},
+                 {RECIPE_DPO, "dpo"},   {RECIPE_KTO, "kto"},
                  {RECIPE_EVAL, "eval"}, {RECIPE_GENERATE, "generate"}};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         if (methods & NAMES[i].bit) {
@@ -93,21 +93,34 @@ bool recipe_given(const struct recipe *r, const char *key)
     return f && r->given && r->given[schema_index(f)];
 }
 
+enum recipe_method recipe_training_method(size_t i)
+{
+    static const enum recipe_method METHODS[] = {RECIPE_SFT, RECIPE_GRPO, RECIPE_RLOO, RECIPE_DPO,
+                                                 RECIPE_KTO};
+    return i < sizeof METHODS / sizeof *METHODS ? METHODS[i] : (enum recipe_method)0;
+}
+
 enum recipe_method recipe_guess_method(const struct recipe *r)
 {
-    enum recipe_method trains = RECIPE_SFT;
+    unsigned trains = RECIPE_ANY;
     bool evaluates = false;
     for (size_t i = 0; i < schema_count(); i++) {
-        const unsigned only = r->given[i] ? schema_field(i)->methods : 0;
-        const bool samples = (only & RECIPE_GRPO) && !(only & RECIPE_SFT);
-        if (only == RECIPE_DPO || only == RECIPE_RLOO) {
-            trains = (enum recipe_method)only;
-        } else if (samples && trains == RECIPE_SFT) {
-            trains = RECIPE_GRPO;
+        const struct recipe_field *f = schema_field(i);
+        unsigned takes = 0;
+        for (size_t k = 0; recipe_training_method(k); k++) {
+            takes |= schema_applies(f, recipe_training_method(k)) ? recipe_training_method(k) : 0;
         }
-        evaluates |= r->given[i] && strcmp(schema_field(i)->group, "evaluation") == 0;
+        trains &= r->given[i] && trains & takes ? takes : ~0u;
+        evaluates |= r->given[i] && strcmp(f->group, "evaluation") == 0;
     }
-    return evaluates && !recipe_given(r, "output_dir") ? RECIPE_EVAL : trains;
+    if (evaluates && !recipe_given(r, "output_dir")) {
+        return RECIPE_EVAL;
+    }
+    size_t k = 0;
+    while (!(trains & recipe_training_method(k))) {
+        k++;
+    }
+    return recipe_training_method(k);
 }
 
 enum status schema_note(struct recipe *r, const char *fmt, ...)

@@ -26,11 +26,14 @@ enum recipe_method {
     RECIPE_GENERATE = 8,
     RECIPE_RLOO = 16, /* takes grpo's keys too */
     RECIPE_DPO = 32,
-    RECIPE_ANY = 63
+    RECIPE_KTO = 64,
+    RECIPE_ANY = 127
 };
 
 /* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
 enum recipe_sft_loss { SFT_LOSS_NLL = 100, SFT_LOSS_DFT };
+/* Losses of kto: this and the enum kto_loss. */
+enum recipe_kto_loss { KTO_LOSS_FIRST = 200 };
 enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH };
 enum recipe_truncation { TRUNCATION_KEEP_START, TRUNCATION_KEEP_END };
 enum recipe_sampling { SAMPLING_RANDOM, SAMPLING_SEQUENTIAL };
@@ -187,7 +190,7 @@ struct recipe {
     double neftune_noise_alpha; /* NAN: none */
 
     /* grpo */
-    int loss_type; /* enum loss_type or enum recipe_sft_loss */
+    int loss_type; /* enum loss_type, recipe_sft_loss or recipe_kto_loss */
     int64_t num_generations;
     int64_t num_generations_eval;
     int64_t max_completion_length;
@@ -233,6 +236,8 @@ struct recipe {
     bool use_weighting;
     double discopop_tau;
     bool precompute_ref_log_probs;
+    double desirable_weight; /* kto */
+    double undesirable_weight;
     bool normalize_advantages;           /* rloo */
     struct float_list reward_clip_range; /* rloo: none, or two */
 
@@ -325,8 +330,15 @@ void recipe_close(struct recipe *r);
 bool recipe_given(const struct recipe *r, const char *key);
 
 /* What an opened recipe is for, judged by the keys it sets: eval when it sets up an evaluation and
- * names no output_dir, else grpo when one of its keys is grpo's alone, else sft. */
+ * names no output_dir, else the first method, in recipe_training_method's order, that has all keys
+ * that not every method has. */
 enum recipe_method recipe_guess_method(const struct recipe *r);
+
+/* Training method i: sft, grpo, rloo, dpo, kto; 0 past the end. */
+enum recipe_method recipe_training_method(size_t i);
+
+/* True when loss_type is one of the losses of the recipe's method, or it has no such key. */
+bool recipe_takes_loss(const struct recipe *r);
 
 /* Name of the first method among these bits, "grpo". */
 const char *recipe_method_name(unsigned methods);

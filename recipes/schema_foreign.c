@@ -160,8 +160,6 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
 
     /* preference methods, and what TRL has dropped since */
     {"center_rewards_coefficient", FOREIGN_REFUSE, NO, "there is no reward modelling yet"},
-    {"desirable_weight", FOREIGN_REFUSE, "1 1.0 null", "there is no KTO yet"},
-    {"undesirable_weight", FOREIGN_REFUSE, "1 1.0 null", "there is no KTO yet"},
     {"precompute_ref_batch_size", FOREIGN_NOTE, "null", "see micro_batch_tokens"},
     {"base_model_attribute_name", FOREIGN_NOTE, "model null", "models are files"},
     {"force_use_ref_model", FOREIGN_REFUSE, NO, "the reference is the adapter switched off"},

@@ -163,8 +163,8 @@ void schema_print(FILE *out, const struct recipe *r, const struct recipe_field *
 /* The loss is one of the method's. Fails with RECIPE naming those. */
 MUST_USE enum status schema_check_loss(const struct recipe *r);
 
-/* The losses of dpo and their options, likewise. */
-MUST_USE enum status schema_check_dpo(const struct recipe *r);
+/* The losses of dpo and kto and their options, likewise. */
+MUST_USE enum status schema_check_preference(const struct recipe *r);
 
 /* Options of the objective that exclude each other or have no effect together (schema_objective.c).
  * Fails with RECIPE naming both keys and the rule. */

@@ -8,6 +8,7 @@
 #include "recipes/build.h"
 #include "rl/advantage.h"
 #include "rl/correction.h"
+#include "rl/kto_loss.h"
 #include "rl/objective.h"
 
 bool recipe_rolls_out(const struct recipe *r)
@@ -17,11 +18,15 @@ bool recipe_rolls_out(const struct recipe *r)
 
 enum status schema_check_loss(const struct recipe *r)
 {
-    const bool sft = r->loss_type >= SFT_LOSS_NLL;
+    const bool kto = r->loss_type >= KTO_LOSS_FIRST;
+    const bool sft = r->loss_type >= SFT_LOSS_NLL && !kto;
+    if (r->method == RECIPE_KTO && !kto) {
+        return FAIL(RECIPE, "recipe: loss_type in kto is kto or apo_zero_unpaired");
+    }
     if (r->method == RECIPE_SFT && !sft) {
         return FAIL(RECIPE, "recipe: loss_type in sft is nll or dft");
     }
-    if (r->method == RECIPE_GRPO && (sft || r->loss_type == LOSS_RLOO)) {
+    if (r->method == RECIPE_GRPO && (sft || kto || r->loss_type == LOSS_RLOO)) {
         return FAIL(RECIPE, "recipe: loss_type in grpo is dapo, grpo, bnpo, dr_grpo, cispo, sapo, "
                             "vespo or luspo");
     }
@@ -29,6 +34,17 @@ enum status schema_check_loss(const struct recipe *r)
         return FAIL(RECIPE, "recipe: loss_type in rloo is rloo; the others are graft grpo's");
     }
     return STATUS_OK;
+}
+
+bool recipe_takes_loss(const struct recipe *r)
+{
+    struct dpo_config listed;
+    const bool takes = r->method == RECIPE_DPO ? recipe_dpo(r, &listed) == STATUS_OK
+                                               : schema_check_loss(r) == STATUS_OK;
+    if (!takes) {
+        status_clear();
+    }
+    return takes;
 }
 
 /* A key that something else leaves without effect: refused unless it has its default (a resolved recipe
@@ -172,15 +188,38 @@ enum status schema_check_objective(const struct recipe *r)
     return check_entropy(r);
 }
 
-enum status schema_check_dpo(const struct recipe *r)
+static enum status check_kto(const struct recipe *r)
+{
+    if (r->loss_type != KTO_LOSS_FIRST + KTO_KTO) {
+        return STATUS_OK;
+    }
+    if (r->train_sampling_strategy != SAMPLING_SEQUENTIAL) {
+        return FAIL(RECIPE, "recipe: loss_type: kto and train_sampling_strategy: random exclude "
+                            "each other: a row's neighbours in the data give the divergence; use "
+                            "sequential, or loss_type: apo_zero_unpaired");
+    }
+    if (r->per_device_train_batch_size < 2) {
+        return FAIL(RECIPE, "recipe: loss_type: kto needs per_device_train_batch_size above 1: the "
+                            "divergence comes from completions of other rows of the batch");
+    }
+    return STATUS_OK;
+}
+
+enum status schema_check_preference(const struct recipe *r)
 {
     struct dpo_config config;
-    TRY(recipe_dpo(r, &config));
     if (r->beta <= 0) {
-        return FAIL(RECIPE, "recipe: beta is above 0 in dpo: it weighs the reference");
+        return FAIL(RECIPE, "recipe: beta is above 0 in %s: it weighs the reference",
+                    recipe_method_name(r->method));
     }
-    if (r->eval_strategy != STRATEGY_NO) {
-        return FAIL(RECIPE, "recipe: eval_strategy in dpo is no; evaluate with graft eval");
+    TRY(check_reference(r));
+    if (r->sync_ref_model && r->precompute_ref_log_probs) {
+        return FAIL(RECIPE, "recipe: sync_ref_model and precompute_ref_log_probs exclude each "
+                            "other: a reference that moves cannot be scored once");
     }
+    if (r->method == RECIPE_KTO) {
+        return check_kto(r);
+    }
+    TRY(recipe_dpo(r, &config));
     return status_prefix(dpo_check(&config), "recipe: ");
 }

@@ -184,12 +184,22 @@ static enum status check_model(struct recipe *r)
     return STATUS_OK;
 }
 
+/* True for the methods that train something. */
+static bool trains_something(const struct recipe *r)
+{
+    size_t i = 0;
+    while (recipe_training_method(i) && recipe_training_method(i) != r->method) {
+        i++;
+    }
+    return recipe_training_method(i) != 0;
+}
+
 static enum status check_run(struct recipe *r)
 {
     if (!power_of_two(r->shards) || !power_of_two(r->k_slices)) {
         return FAIL(RECIPE, "recipe: shards and k_slices are powers of two (1, 2, 4, 8 ...)");
     }
-    const bool trains = r->method == RECIPE_SFT || r->method == RECIPE_DPO || recipe_rolls_out(r);
+    const bool trains = trains_something(r);
     if (trains && !r->output_dir) {
         return FAIL(RECIPE, "recipe: output_dir is missing");
     }
@@ -205,7 +215,7 @@ static enum status check_optim(struct recipe *r)
     struct optim_config optim;
     TRY(recipe_optim(r, &optim));
     const bool adapter = r->use_peft || r->adapter_name_or_path;
-    const bool trains = r->method == RECIPE_SFT || r->method == RECIPE_DPO || recipe_rolls_out(r);
+    const bool trains = trains_something(r);
     const char *schedule = schedule_name(optim.schedule.kind);
     if (trains && adapter && optim.kind == OPTIM_MUON) {
         return FAIL(RECIPE, "recipe: optim: muon trains whole matrices; with use_peft: true use "
@@ -279,8 +289,8 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     if (r->method == RECIPE_SFT) {
         return check_sft(r);
     }
-    if (r->method == RECIPE_DPO) {
-        return schema_check_dpo(r);
+    if (r->method == RECIPE_DPO || r->method == RECIPE_KTO) {
+        return schema_check_preference(r);
     }
     return recipe_rolls_out(r) ? resolve_grpo(r) : STATUS_OK;
 }

@@ -1,4 +1,4 @@
-/* Schema rows of preference training (TRL DPOConfig); see schema_internal.h. */
+/* Schema rows of preference training (TRL DPOConfig, KTOConfig); see schema_internal.h. */
 #include "recipes/schema_internal.h"
 #include "rl/dpo_loss.h"
 
@@ -28,7 +28,13 @@ static const struct recipe_field ROWS[] = {
     {"discopop_tau", NULL, FIELD_FLOAT, FIELD_OPEN_LOW, AT(discopop_tau), "0.05", NULL, 0, 1e6,
      NULL, RECIPE_DPO, "dpo", "temperature of discopop"},
     {"precompute_ref_log_probs", NULL, FIELD_BOOL, FIELD_FREE, AT(precompute_ref_log_probs),
-     "false", NULL, 0, 0, NULL, RECIPE_DPO, "dpo", "score the reference once, before training"},
+     "false", NULL, 0, 0, NULL, RECIPE_DPO | RECIPE_KTO, "dpo",
+     "score the reference once, before training"},
+
+    {"desirable_weight", NULL, FIELD_FLOAT, 0, AT(desirable_weight), "1", NULL, 0, 1e6, NULL,
+     RECIPE_KTO, "kto", "weight of the losses of desirable completions"},
+    {"undesirable_weight", NULL, FIELD_FLOAT, 0, AT(undesirable_weight), "1", NULL, 0, 1e6, NULL,
+     RECIPE_KTO, "kto", "weight of the losses of the others"},
 };
 
 const struct recipe_rows SCHEMA_DPO = {ROWS, sizeof ROWS / sizeof *ROWS};

@@ -1,6 +1,7 @@
 /* Schema rows of the objective, GRPO's batches and sampling (TRL GRPOConfig); see schema_internal.h. */
 #include "recipes/schema_internal.h"
 #include "rl/advantage.h"
+#include "rl/kto_loss.h"
 #include "rl/objective.h"
 
 static const struct recipe_choice LOSSES[] = {
@@ -10,7 +11,8 @@ static const struct recipe_choice LOSSES[] = {
     {"bnpo", LOSS_BNPO, RECIPE_GRPO}, {"dr_grpo", LOSS_DR_GRPO, RECIPE_GRPO},
     {"cispo", LOSS_CISPO, RECIPE_GRPO}, {"sapo", LOSS_SAPO, RECIPE_GRPO},
     {"vespo", LOSS_VESPO, RECIPE_GRPO}, {"luspo", LOSS_LUSPO, RECIPE_GRPO},
-    {"rloo", LOSS_RLOO, RECIPE_RLOO}, {NULL, 0, 0}};
+    {"rloo", LOSS_RLOO, RECIPE_RLOO}, {"kto", KTO_LOSS_FIRST + KTO_KTO, RECIPE_KTO},
+    {"apo_zero_unpaired", KTO_LOSS_FIRST + KTO_APO_ZERO_UNPAIRED, RECIPE_KTO}, {NULL, 0, 0}};
 static const struct recipe_choice LEVELS[] = {
     {"token", RATIO_TOKEN, 0}, {"sequence", RATIO_SEQUENCE, 0}, {NULL, 0, 0}};
 static const struct recipe_choice SCALES[] = {
@@ -23,7 +25,8 @@ static const struct recipe_choice AGGREGATIONS[] = {
 static const struct recipe_field ROWS[] = {
     /* grpo */
     {"loss_type", NULL, FIELD_CHOICE, 0, AT(loss_type), "nll", "dapo", 0, 0, LOSSES,
-     RECIPE_SFT | RECIPE_GRPO, "loss", "the objective; a list in dpo, see dpo_loss_type"},
+     RECIPE_SFT | RECIPE_GRPO | RECIPE_KTO, "loss",
+     "the objective; a list in dpo, see dpo_loss_type"},
     {"num_generations", NULL, FIELD_INT, 0, AT(num_generations), "8", NULL, 1, 1 << 16, NULL,
      RECIPE_GRPO, "grpo", "completions per prompt: the group (generate: samples per prompt)"},
     {"num_generations_eval", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE, AT(num_generations_eval),
@@ -38,8 +41,9 @@ static const struct recipe_field ROWS[] = {
      "batches a round is cut into; null: gradient_accumulation_steps"},
     {"num_iterations", NULL, FIELD_INT, 0, AT(num_iterations), "1", NULL, 1, 1 << 16, NULL,
      RECIPE_GRPO, "grpo", "times a round is trained on (mu)"},
-    {"beta", NULL, FIELD_FLOAT, 0, AT(beta), "0", NULL, 0, 1e6, NULL, RECIPE_GRPO | RECIPE_DPO,
-     "grpo", "weight of the KL term; 0: no reference model (dpo: how far the policy may go)"},
+    {"beta", NULL, FIELD_FLOAT, 0, AT(beta), "0", NULL, 0, 1e6, NULL,
+     RECIPE_GRPO | RECIPE_DPO | RECIPE_KTO, "grpo",
+     "weight of the KL term; 0: no reference model (dpo, kto: how far the policy may go)"},
     {"epsilon", NULL, FIELD_FLOAT, 0, AT(epsilon), "0.2", NULL, 0, 1e6, NULL, RECIPE_GRPO, "grpo",
      "clipping below 1"},
     {"epsilon_high", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(epsilon_high), "null", NULL, 0, 1e6,

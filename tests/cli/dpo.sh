@@ -30,7 +30,7 @@ run() { # DATA OUTPUT key=value ...
 expect 0 "" run messages a max_steps=4
 holds '"method":"dpo"'
 for key in rewards/chosen rewards/rejected rewards/accuracies rewards/margins logps/chosen \
-    logps/rejected entropy mean_token_accuracy num_tokens; do
+    logps/rejected logits/chosen logits/rejected entropy mean_token_accuracy num_tokens; do
     grep -q "\"$key\":" "$work/a/log.jsonl" || { echo "FAIL: no $key"; failures=1; }
 done
 expect 0 "" run messages b max_steps=4 precompute_ref_log_probs=true
@@ -41,6 +41,29 @@ rm -r "$work/a/checkpoint-4"
 expect 0 "" run messages a max_steps=4
 cmp "$work/a/adapter_model.safetensors" "$work/b/adapter_model.safetensors" ||
     { echo "FAIL: started again, the run ends elsewhere"; failures=1; }
+# Text under another name of the prompt's column is a conversation, as messages are.
+sed -E 's/"prompt": \[\{"role": "user", "content": ("[^"]*")\}\]/"question": \1/; s/\[\{"role": "assistant", "content": ("[^"]*")\}\]/\1/g' \
+    "$work/messages.jsonl" >"$work/renamed.jsonl"
+expect 0 "" run renamed n max_steps=4 dataset_prompt_column=question
+cmp "$work/n/adapter_model.safetensors" "$work/b/adapter_model.safetensors" ||
+    { echo "FAIL: a renamed prompt column changes the run"; failures=1; }
+# Evaluation while training changes nothing in it.
+mkdir "$work/split"
+cp "$work/messages.jsonl" "$work/split/train.jsonl"
+tail -3 "$work/messages.jsonl" >"$work/split/test.jsonl"
+expect 0 "" "$graft" dpo "$work/dpo.yaml" dataset_name="$work/split" output_dir="$work/v" \
+    max_steps=4 eval_strategy=steps eval_steps=2 eval_on_start=true per_device_eval_batch_size=2
+cmp "$work/v/adapter_model.safetensors" "$work/b/adapter_model.safetensors" ||
+    { echo "FAIL: evaluation changes the run"; failures=1; }
+for key in eval_loss eval_rewards/chosen eval_rewards/accuracies eval_rewards/margins \
+    eval_logps/chosen eval_logits/rejected eval_entropy eval_mean_token_accuracy; do
+    [ "$(grep -c "\"$key\":" "$work/v/log.jsonl")" = 3 ] || { echo "FAIL: no $key"; failures=1; }
+done
+expect 0 "" "$graft" dpo "$work/dpo.yaml" dataset_name="$work/split" output_dir="$work/w" \
+    num_train_epochs=2 eval_strategy=epoch
+expect 2 "sync_ref_model" run messages g sync_ref_model=true
+expect 2 "precompute_ref_log_probs" run messages g sync_ref_model=true use_peft=false \
+    precompute_ref_log_probs=true
 expect 0 "" run implicit c max_steps=2 loss_type=sigmoid,sft,aot loss_weights=1,0.1,0.5
 expect 0 "" run implicit d max_steps=2 use_weighting=true ld_alpha=0.5
 expect 3 "rejected" run half e max_steps=1

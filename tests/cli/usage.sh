@@ -39,7 +39,7 @@ cmp -s out resolved.yaml || { echo "FAIL: the resolved recipe reads back differe
 expect 2 "command line: seed is a whole number" "$graft" validate good.yaml seed=x
 expect 2 "no multiple of num_generations 8; use per_device_train_batch_size 8" \
     "$graft" validate good.yaml beta=0 per_device_train_batch_size=3
-expect 2 "--method is sft, grpo, rloo, dpo or eval" "$graft" validate good.yaml --method nonsense
+expect 2 "--method is sft, grpo, rloo, dpo, kto, " "$graft" validate good.yaml --method nonsense
 GRAFT_TRACE=1 expect 2 "graft: at " "$graft" validate typo.yaml
 
 for recipe in "$source"/recipes/*.yaml; do

@@ -206,8 +206,8 @@ static void check_dpo_metrics(const json_t *c, const struct dpo_config *config,
     assert_true(fabs(logp - json_get_number(m, "logps/chosen", NAN)) < 2e-5);
 }
 
-static void check_dpo(const json_t *c, const struct batch *b, const float *ref_chosen,
-                      const float *ref_rejected, const struct safetensors *grads)
+static void check_dpo(const json_t *c, const struct batch *b, const struct safetensors *f,
+                      const struct safetensors *grads)
 {
     const char *name = json_get_string(c, "name", "");
     const struct dpo_config config = dpo_config_of(json_object_get(c, "settings"));
@@ -226,7 +226,11 @@ static void check_dpo(const json_t *c, const struct batch *b, const float *ref_c
         return;
     }
     assert_true(dpo_check(&config) == STATUS_OK);
+    float *ref_chosen = golden_floats(f, "ref_chosen_logps", &count);
+    float *ref_rejected = golden_floats(f, "ref_rejected_logps", &count);
     make_pairs(b, &config, ref_chosen, ref_rejected, pairs);
+    free(ref_chosen);
+    free(ref_rejected);
     (void)snprintf(key, sizeof key, "%s.d_logps", name);
     float *grad = golden_floats(grads, key, &count);
     assert_non_null(grad);
@@ -271,34 +275,6 @@ static bool open_files(const char *folder, struct safetensors **batch, struct sa
     return true;
 }
 
-static void dpo_losses_are_trls(void **state)
-{
-    (void)state;
-    struct safetensors *f;
-    struct safetensors *grads;
-    json_t *cases;
-    struct batch b;
-    int64_t n;
-    if (!open_files("dpo", &f, &grads, &cases)) {
-        skip();
-    }
-    open_batch(&b, f);
-    float *ref_chosen = golden_floats(f, "ref_chosen_logps", &n);
-    float *ref_rejected = golden_floats(f, "ref_rejected_logps", &n);
-    worst.loss = worst.grad = 0.0;
-    for (size_t i = 0; i < json_array_size(cases); i++) {
-        check_dpo(json_array_get(cases, i), &b, ref_chosen, ref_rejected, grads);
-    }
-    print_message("%zu dpo cases: loss %.1e, gradient %.1e\n", json_array_size(cases), worst.loss,
-                  worst.grad);
-    free(ref_chosen);
-    free(ref_rejected);
-    close_batch(&b);
-    safetensors_close(f);
-    safetensors_close(grads);
-    json_decref(cases);
-}
-
 /* Mean of policy - reference over the mismatched rows, at least 0. */
 static double mismatched(const json_t *c, const struct batch *b, const struct safetensors *f)
 {
@@ -326,7 +302,7 @@ static double mismatched(const json_t *c, const struct batch *b, const struct sa
 }
 
 static void check_kto(const json_t *c, const struct batch *b, const struct safetensors *f,
-                      const float *ref, const struct safetensors *grads)
+                      const struct safetensors *grads)
 {
     const char *name = json_get_string(c, "name", "");
     const struct kto_config config = {
@@ -344,6 +320,7 @@ static void check_kto(const json_t *c, const struct batch *b, const struct safet
     (void)snprintf(key, sizeof key, "%s.d_logps", name);
     float *grad = golden_floats(grads, key, &n);
     assert_non_null(grad);
+    float *ref = golden_floats(f, "ref_logps", &n);
     for (int64_t r = 0; r < b->rows; r++) {
         const bool good =
             json_is_true(json_array_get(json_object_get(c, "label"), (size_t)r));
@@ -362,40 +339,44 @@ static void check_kto(const json_t *c, const struct batch *b, const struct safet
     if (!(fabs(loss - want) <= limit_of(want))) {
         fail_msg("%s: loss %.9g, expected %.9g", name, loss, want);
     }
+    free(ref);
     free(grad);
 }
 
-static void kto_losses_are_trls(void **state)
+static void losses_are_trls(void **state)
 {
+    static const struct {
+        const char *name;
+        void (*check)(const json_t *c, const struct batch *b, const struct safetensors *f,
+                      const struct safetensors *grads);
+    } SETS[] = {{"dpo", check_dpo}, {"kto", check_kto}};
     (void)state;
-    struct safetensors *f;
-    struct safetensors *grads;
-    json_t *cases;
-    struct batch b;
-    int64_t n;
-    if (!open_files("kto", &f, &grads, &cases)) {
-        skip();
+    for (size_t k = 0; k < sizeof SETS / sizeof *SETS; k++) {
+        struct safetensors *f;
+        struct safetensors *grads;
+        json_t *cases;
+        struct batch b;
+        if (!open_files(SETS[k].name, &f, &grads, &cases)) {
+            skip();
+        }
+        open_batch(&b, f);
+        worst.loss = worst.grad = 0.0;
+        for (size_t i = 0; i < json_array_size(cases); i++) {
+            SETS[k].check(json_array_get(cases, i), &b, f, grads);
+        }
+        print_message("%zu %s cases: loss %.1e, gradient %.1e\n", json_array_size(cases),
+                      SETS[k].name, worst.loss, worst.grad);
+        close_batch(&b);
+        safetensors_close(f);
+        safetensors_close(grads);
+        json_decref(cases);
     }
-    open_batch(&b, f);
-    float *ref = golden_floats(f, "ref_logps", &n);
-    worst.loss = worst.grad = 0.0;
-    for (size_t i = 0; i < json_array_size(cases); i++) {
-        check_kto(json_array_get(cases, i), &b, f, ref, grads);
-    }
-    print_message("%zu kto cases: loss %.1e, gradient %.1e\n", json_array_size(cases), worst.loss,
-                  worst.grad);
-    free(ref);
-    close_batch(&b);
-    safetensors_close(f);
-    safetensors_close(grads);
-    json_decref(cases);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dpo_losses_are_trls),
-        cmocka_unit_test(kto_losses_are_trls),
+        cmocka_unit_test(losses_are_trls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

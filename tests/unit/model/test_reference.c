@@ -1,15 +1,18 @@
 /*
  * The reference of full training: what it says stays while the policy moves, the policy is itself
- * again afterwards, mixing moves it; the derivative in the entropies reaches the weights.
+ * again afterwards, mixing moves it, a checkpoint keeps it; the derivative in the entropies reaches the weights.
  */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
+#include "tests/support/model_files.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/model/unit_pass.h"
 
@@ -130,6 +133,40 @@ static void mixing_is_linear(void **state)
     bench_close(&b);
 }
 
+/* A checkpoint's copy comes back; other files are refused. */
+static void the_copy_is_saved(void **state)
+{
+    (void)state;
+    struct bench b;
+    struct model_reference reference;
+    struct model_files files;
+    char path[MODEL_FILES_PATH];
+    bench_open(&b, TINY_CONFIGS);
+    model_files_make(&files);
+    tiny_need(model_reference_open(&reference, b.t.m, &b.t.params));
+    const size_t bytes = (size_t)b.t.params.total * sizeof(float);
+    float *kept = malloc(bytes);
+    assert_non_null(kept);
+    memcpy(kept, reference.values, bytes);
+    assert_int_equal(model_reference_load(&reference, files.folder), STATUS_INPUT);
+    status_clear();
+    tiny_need(model_reference_save(&reference, files.folder));
+    memset(reference.values, 0, bytes);
+    tiny_need(model_reference_load(&reference, files.folder));
+    tiny_same_bits("reference.bin", reference.values, kept, b.t.params.total);
+    assert_int_equal(truncate(model_files_path(&files, "reference.bin", path), 12), 0);
+    assert_int_equal(model_reference_load(&reference, files.folder), STATUS_INPUT);
+    assert_non_null(strstr(status_message(), "reference.bin"));
+    status_clear();
+    tiny_same_bits("refused", reference.values, kept, b.t.params.total);
+    assert_int_not_equal(model_reference_save(&reference, "/nonexistent"), STATUS_OK);
+    status_clear();
+    free(kept);
+    model_reference_close(&reference);
+    model_files_remove(&files);
+    bench_close(&b);
+}
+
 /* d (sum of entropies) / d weight by central differences of one norm weight. */
 static void entropies_have_a_gradient(void **state)
 {
@@ -166,6 +203,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_reference_stays),
         cmocka_unit_test(mixing_is_linear),
+        cmocka_unit_test(the_copy_is_saved),
         cmocka_unit_test(entropies_have_a_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
