@@ -68,6 +68,13 @@ def check_sizes(problems):
         capture_output=True, text=True, check=True)
     s = json.loads(out.stdout)
     length, function, where = s["longest_function"][:3]
+    complexity, function_at, place = s["most_complex"][:3]
+    if complexity > LIMITS["complexity"]:
+        problems.append(f"{place}: {function_at} has complexity {complexity}, "
+                        f"at most {LIMITS['complexity']}")
+    if s["params"]["max"] > LIMITS["parameters"]:
+        problems.append(f"a function has {s['params']['max']} parameters, "
+                        f"at most {LIMITS['parameters']}")
     limit = LIMITS["micro_kernel"] if "kernels/cpu" in str(where) else LIMITS["function"]
     if length > limit:
         problems.append(f"{where}: {function} has {length} lines, at most {limit}")

@@ -359,12 +359,37 @@ static int list_length(const struct expr *e)
     return e->kind == EXPR_SET ? e->distinct : e->count;
 }
 
+/* A set or a tuple as it is, anything else as the set of it. */
+static const struct expr *as_set(struct comparison *c, const struct expr *e)
+{
+    return expr_is_set(e) || e->kind == EXPR_TUPLE ? e : expr_set(c->pool, &e, 1);
+}
+
+/* The same members, of two sets. */
+static bool same_members(struct comparison *c, const struct expr *a, const struct expr *b)
+{
+    const bool finite_a = a->kind == EXPR_SET;
+    const bool finite_b = b->kind == EXPR_SET;
+    if (finite_a && finite_b) {
+        return covered(c, a, b) && covered(c, b, a);
+    }
+    /* The reference leaves the difference of a finite set and a difference as it is. */
+    if (!c->strict && (finite_a || finite_b)
+        && (a->kind == EXPR_COMPLEMENT || b->kind == EXPR_COMPLEMENT)) {
+        return false;
+    }
+    return compare_real_sets(c, a, b);
+}
+
+static bool is_two(const struct expr *e)
+{
+    return is_list(e) && list_length(e) == 2;
+}
+
 bool compare_sets(struct comparison *c, const struct expr *gold, const struct expr *pred)
 {
-    const struct expr *a =
-        expr_is_set(gold) || gold->kind == EXPR_TUPLE ? gold : expr_set(c->pool, &gold, 1);
-    const struct expr *b =
-        expr_is_set(pred) || pred->kind == EXPR_TUPLE ? pred : expr_set(c->pool, &pred, 1);
+    const struct expr *a = as_set(c, gold);
+    const struct expr *b = as_set(c, pred);
     if (!a || !b) {
         return false;
     }
@@ -376,24 +401,12 @@ bool compare_sets(struct comparison *c, const struct expr *gold, const struct ex
     if (expr_same(a, b)) {
         return true;
     }
-    if (expr_is_set(a) && expr_is_set(b)) {
-        const bool finite = a->kind == EXPR_SET && b->kind == EXPR_SET;
-        /* The reference leaves the difference of a finite set and a difference as it is. */
-        const bool left_alone = !c->strict && (a->kind == EXPR_SET || b->kind == EXPR_SET) &&
-                                (a->kind == EXPR_COMPLEMENT || b->kind == EXPR_COMPLEMENT);
-        if (finite       ? covered(c, a, b) && covered(c, b, a)
-            : left_alone ? false
-                         : compare_real_sets(c, a, b)) {
-            return true;
-        }
+    if (expr_is_set(a) && expr_is_set(b) && same_members(c, a, b)) {
+        return true;
     }
     if (is_list(a) && is_list(b)) {
         return compare_lists(c, a, b);
     }
-    const struct expr *pair = as_pair(c, a);
-    if (pair && is_list(b) && list_length(b) == 2) {
-        return compare_lists(c, pair, b);
-    }
-    pair = as_pair(c, b);
-    return pair && is_list(a) && list_length(a) == 2 && compare_lists(c, a, pair);
+    const struct expr *pair = is_two(b) ? as_pair(c, a) : is_two(a) ? as_pair(c, b) : NULL;
+    return pair && (is_two(b) ? compare_lists(c, pair, b) : compare_lists(c, a, pair));
 }

@@ -198,25 +198,29 @@ struct decimal {
     bool is_float;
 };
 
-static bool read_decimal(const char *text, size_t length, struct decimal *d)
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* Sign, digits and at most one point; returns the bytes taken, 0 when there is no digit or too many. */
+static size_t read_digits(const char *text, size_t length, struct decimal *d)
 {
     size_t i = 0;
     size_t n = 0;
     bool any = false;
-    if (i < length && (text[i] == '-' || text[i] == '+')) {
-        if (text[i] == '-') {
-            d->digits[n++] = '-';
-        }
-        i++;
+    if (length > 0 && (text[0] == '-' || text[0] == '+')) {
+        i = 1;
+        d->digits[n] = '-';
+        n += text[0] == '-';
     }
-    for (; i < length && ((text[i] >= '0' && text[i] <= '9') || (text[i] == '.' && !d->is_float));
-         i++) {
+    for (; i < length && (is_digit(text[i]) || (text[i] == '.' && !d->is_float)); i++) {
         if (text[i] == '.') {
             d->is_float = true;
             continue;
         }
         if (n > EXPR_MAX_DIGITS) {
-            return false;
+            return 0;
         }
         any = true;
         d->digits[n++] = text[i];
@@ -224,21 +228,34 @@ static bool read_decimal(const char *text, size_t length, struct decimal *d)
         d->significant += d->significant > 0 || text[i] != '0';
     }
     d->digits[n] = '\0';
-    if (any && i < length && (text[i] == 'E' || text[i] == 'e')) {
-        int64_t written = 0;
-        const bool negative = i + 1 < length && text[i + 1] == '-';
-        i += i + 1 < length && (text[i + 1] == '-' || text[i + 1] == '+') ? 2 : 1;
-        any = i < length;
-        for (; i < length && text[i] >= '0' && text[i] <= '9'; i++) {
-            written = written * 10 + (text[i] - '0');
-            if (written > MAX_EXPONENT) {
-                return false;
-            }
-        }
-        d->is_float = true;
-        d->exponent += negative ? -written : written;
+    return any ? i : 0;
+}
+
+static bool read_decimal(const char *text, size_t length, struct decimal *d)
+{
+    size_t i = read_digits(text, length, d);
+    if (i == 0 || i == length) {
+        return i > 0;
     }
-    return any && i == length;
+    if (text[i] != 'E' && text[i] != 'e') {
+        return false;
+    }
+    i++;
+    const bool negative = i < length && text[i] == '-';
+    i += negative || (i < length && text[i] == '+');
+    if (i == length) {
+        return false;
+    }
+    int64_t written = 0;
+    for (; i < length && is_digit(text[i]); i++) {
+        written = written * 10 + (text[i] - '0');
+        if (written > MAX_EXPONENT) {
+            return false;
+        }
+    }
+    d->is_float = true;
+    d->exponent += negative ? -written : written;
+    return i == length;
 }
 
 struct expr *expr_number(struct expr_pool *p, const char *text, size_t length)

@@ -458,24 +458,54 @@ static const struct expr *bracket_group(struct latex_parser *p, enum latex_type 
     return e;
 }
 
+/* |x| */
+static const struct expr *bars(struct latex_parser *p, int *open, enum latex_type bar)
+{
+    const struct expr *e = fenced(p, open, bar);
+    return e ? expr_call(p->pool, FN_ABS, e, NULL) : NULL;
+}
+
+/* What stands between two marks that differ; *taken is false when the token is no such mark. */
+static const struct expr *bracketed(struct latex_parser *p, bool *taken)
+{
+    static const struct mark {
+        uint8_t close; /* 0: no mark */
+        bool call;     /* the marks are a function's */
+        uint8_t fn;
+    } MARKS[TOK_TYPES] = {
+        [TOK_L_PAREN] = {.close = TOK_R_PAREN},
+        [TOK_L_GROUP] = {.close = TOK_R_GROUP},
+        [TOK_L_BRACE] = {.close = TOK_R_BRACE},
+        [TOK_L_BRACKET] = {.close = TOK_R_BRACKET},
+        [TOK_L_BRACE_VISUAL] = {.close = TOK_R_BRACE_VISUAL},
+        [TOK_L_BRACE_CMD] = {.close = TOK_R_BRACE_CMD},
+        [TOK_L_BRACK] = {.close = TOK_R_BRACK},
+        [TOK_L_VERT] = {.close = TOK_R_VERT, .call = true, .fn = FN_ABS},
+        [TOK_L_FLOOR] = {.close = TOK_R_FLOOR, .call = true, .fn = FN_FLOOR},
+        [TOK_LL_CORNER] = {.close = TOK_LR_CORNER, .call = true, .fn = FN_FLOOR},
+        [TOK_L_CEIL] = {.close = TOK_R_CEIL, .call = true, .fn = FN_CEIL},
+        [TOK_UL_CORNER] = {.close = TOK_UR_CORNER, .call = true, .fn = FN_CEIL},
+    };
+    const enum latex_type type = latex_peek(p, 0);
+    const struct mark *m = &MARKS[type];
+    *taken = m->close != 0;
+    if (!*taken) {
+        return NULL;
+    }
+    if (type == TOK_L_BRACE && p->spans[p->at].choose) {
+        return choose_group(p);
+    }
+    return m->call ? called(p, m->fn, m->close) : bracket_group(p, m->close);
+}
+
 const struct expr *latex_compound(struct latex_parser *p, bool functions)
 {
-    const enum latex_type t = latex_peek(p, 0);
-    switch (t) {
-    case TOK_L_PAREN:
-        return bracket_group(p, TOK_R_PAREN);
-    case TOK_L_GROUP:
-        return bracket_group(p, TOK_R_GROUP);
-    case TOK_L_BRACE:
-        return p->spans[p->at].choose ? choose_group(p) : bracket_group(p, TOK_R_BRACE);
-    case TOK_L_BRACKET:
-        return bracket_group(p, TOK_R_BRACKET);
-    case TOK_L_BRACE_VISUAL:
-        return bracket_group(p, TOK_R_BRACE_VISUAL);
-    case TOK_L_BRACE_CMD:
-        return bracket_group(p, TOK_R_BRACE_CMD);
-    case TOK_L_BRACK:
-        return bracket_group(p, TOK_R_BRACK);
+    bool taken;
+    const struct expr *inner = bracketed(p, &taken);
+    if (taken) {
+        return inner;
+    }
+    switch (latex_peek(p, 0)) {
     case TOK_PHANTOM: case TOK_BOXED:
         p->at++;
         return latex_peek(p, 0) == TOK_L_BRACE ? bracket_group(p, TOK_R_BRACE) : NULL;
@@ -483,24 +513,10 @@ const struct expr *latex_compound(struct latex_parser *p, bool functions)
         return fenced(p, &p->norms, TOK_NORM) ? latex_fail(p, "a norm of what is no matrix") : NULL;
     case TOK_L_ANGLE:
         return group(p, TOK_R_ANGLE) ? latex_fail(p, "a dot product of one part") : NULL;
-    case TOK_BAR: {
-        const struct expr *e = fenced(p, &p->bars, TOK_BAR);
-        return e ? expr_call(p->pool, FN_ABS, e, NULL) : NULL;
-    }
-    case TOK_VERT: {
-        const struct expr *e = fenced(p, &p->verts, TOK_VERT);
-        return e ? expr_call(p->pool, FN_ABS, e, NULL) : NULL;
-    }
-    case TOK_L_VERT:
-        return called(p, FN_ABS, TOK_R_VERT);
-    case TOK_L_FLOOR:
-        return called(p, FN_FLOOR, TOK_R_FLOOR);
-    case TOK_LL_CORNER:
-        return called(p, FN_FLOOR, TOK_LR_CORNER);
-    case TOK_L_CEIL:
-        return called(p, FN_CEIL, TOK_R_CEIL);
-    case TOK_UL_CORNER:
-        return called(p, FN_CEIL, TOK_UR_CORNER);
+    case TOK_BAR:
+        return bars(p, &p->bars, TOK_BAR);
+    case TOK_VERT:
+        return bars(p, &p->verts, TOK_VERT);
     case TOK_FRAC:
         return fraction(p);
     case TOK_BINOM:

@@ -117,28 +117,74 @@ const struct expr *latex_quotient(struct latex_parser *p, const struct expr *top
                        expr_binary(p->pool, EXPR_POW, bottom, expr_integer(p->pool, -1)));
 }
 
+/* What a token can be to the rules below. */
+enum { STARTS = 1, STARTS_FUNCTION = 2, OPENS = 4, CLOSES = 8 };
+
+static const uint8_t TRAITS[TOK_TYPES] = {
+    [TOK_L_PAREN] = STARTS | OPENS,
+    [TOK_L_GROUP] = STARTS | OPENS,
+    [TOK_L_BRACE] = STARTS | OPENS,
+    [TOK_L_BRACKET] = STARTS | OPENS,
+    [TOK_L_BRACE_VISUAL] = STARTS | OPENS,
+    [TOK_L_BRACE_CMD] = STARTS | OPENS,
+    [TOK_L_BRACK] = STARTS | OPENS,
+    [TOK_L_PAREN_VISUAL] = OPENS,
+    [TOK_R_PAREN] = CLOSES,
+    [TOK_R_GROUP] = CLOSES,
+    [TOK_R_BRACE] = CLOSES,
+    [TOK_R_BRACKET] = CLOSES,
+    [TOK_R_BRACE_VISUAL] = CLOSES,
+    [TOK_R_BRACE_CMD] = CLOSES,
+    [TOK_R_BRACK] = CLOSES,
+    [TOK_R_PAREN_VISUAL] = CLOSES,
+    [TOK_PHANTOM] = STARTS,
+    [TOK_BOXED] = STARTS,
+    [TOK_BAR] = STARTS,
+    [TOK_L_VERT] = STARTS,
+    [TOK_L_ANGLE] = STARTS,
+    [TOK_L_FLOOR] = STARTS,
+    [TOK_LL_CORNER] = STARTS,
+    [TOK_L_CEIL] = STARTS,
+    [TOK_UL_CORNER] = STARTS,
+    [TOK_LETTER] = STARTS,
+    [TOK_GREEK] = STARTS,
+    [TOK_SYMBOL_CMD] = STARTS,
+    [TOK_ACCENT] = STARTS,
+    [TOK_INFINITY] = STARTS,
+    [TOK_PARTIAL] = STARTS,
+    [TOK_NUMBER] = STARTS,
+    [TOK_PERCENT_NUMBER] = STARTS,
+    [TOK_E_NUMBER] = STARTS,
+    [TOK_BIG_E] = STARTS,
+    [TOK_GAMMA] = STARTS,
+    [TOK_FRAC] = STARTS,
+    [TOK_BINOM] = STARTS,
+    [TOK_MATRIX] = STARTS,
+    [TOK_ARRAY] = STARTS,
+    [TOK_DET] = STARTS,
+    [TOK_FUNCTION] = STARTS_FUNCTION,
+    [TOK_FUNCTIONS] = STARTS_FUNCTION,
+    [TOK_OPERATORNAME] = STARTS_FUNCTION,
+    [TOK_INT] = STARTS_FUNCTION,
+    [TOK_SQRT] = STARTS_FUNCTION,
+    [TOK_SUM] = STARTS_FUNCTION,
+    [TOK_PROD] = STARTS_FUNCTION,
+    [TOK_LIM] = STARTS_FUNCTION,
+    [TOK_EXP_E] = STARTS_FUNCTION,
+};
+
 bool latex_starts_factor(const struct latex_parser *p, bool functions)
 {
-    switch (p->tokens[p->at].type) {
-    case TOK_L_PAREN: case TOK_L_GROUP: case TOK_L_BRACE: case TOK_L_BRACKET:
-    case TOK_L_BRACE_VISUAL: case TOK_L_BRACE_CMD: case TOK_L_BRACK: case TOK_PHANTOM:
-    case TOK_BOXED: case TOK_BAR: case TOK_L_VERT: case TOK_L_ANGLE: case TOK_L_FLOOR:
-    case TOK_LL_CORNER: case TOK_L_CEIL: case TOK_UL_CORNER: case TOK_LETTER: case TOK_GREEK:
-    case TOK_SYMBOL_CMD: case TOK_ACCENT: case TOK_INFINITY: case TOK_PARTIAL: case TOK_NUMBER:
-    case TOK_PERCENT_NUMBER: case TOK_E_NUMBER: case TOK_BIG_E: case TOK_GAMMA: case TOK_FRAC:
-    case TOK_BINOM: case TOK_MATRIX: case TOK_ARRAY: case TOK_DET:
-        return true;
+    const enum latex_type type = p->tokens[p->at].type;
+    switch (type) {
     case TOK_VERT:
         return p->verts == 0;
     case TOK_NORM:
         return p->norms == 0;
     case TOK_DIFFERENTIAL:
         return p->integrals == 0;
-    case TOK_FUNCTION: case TOK_FUNCTIONS: case TOK_OPERATORNAME: case TOK_INT: case TOK_SQRT:
-    case TOK_SUM: case TOK_PROD: case TOK_LIM: case TOK_EXP_E:
-        return functions;
     default:
-        return false;
+        return TRAITS[type] & STARTS || (functions && TRAITS[type] & STARTS_FUNCTION);
     }
 }
 
@@ -342,37 +388,19 @@ static bool find_spans(struct latex_parser *p, int count)
         return false;
     }
     for (int i = 0; i < count; i++) {
-        struct latex_span *in = open > 0 ? &p->spans[stack[open - 1]] : NULL;
+        const enum latex_type type = p->tokens[i].type;
         p->spans[i].close = -1;
-        switch (p->tokens[i].type) {
-        case TOK_L_PAREN: case TOK_L_PAREN_VISUAL: case TOK_L_GROUP: case TOK_L_BRACE:
-        case TOK_L_BRACE_VISUAL: case TOK_L_BRACE_CMD: case TOK_L_BRACKET: case TOK_L_BRACK:
+        if (TRAITS[type] & OPENS) {
             stack[open++] = i;
-            break;
-        case TOK_R_PAREN: case TOK_R_PAREN_VISUAL: case TOK_R_GROUP: case TOK_R_BRACE:
-        case TOK_R_BRACE_VISUAL: case TOK_R_BRACE_CMD: case TOK_R_BRACKET: case TOK_R_BRACK:
-            if (in) {
+        } else if (open > 0) {
+            struct latex_span *in = &p->spans[stack[open - 1]];
+            in->commas = (uint16_t)(in->commas + (type == TOK_COMMA));
+            in->semicolons = (uint16_t)(in->semicolons + (type == TOK_SEMICOLON));
+            in->choose = in->choose || type == TOK_CHOOSE;
+            if (TRAITS[type] & CLOSES) {
                 in->close = i;
                 open--;
             }
-            break;
-        case TOK_COMMA:
-            if (in) {
-                in->commas++;
-            }
-            break;
-        case TOK_SEMICOLON:
-            if (in) {
-                in->semicolons++;
-            }
-            break;
-        case TOK_CHOOSE:
-            if (in) {
-                in->choose = true;
-            }
-            break;
-        default:
-            break;
         }
     }
     return true;

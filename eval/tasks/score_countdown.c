@@ -207,23 +207,31 @@ static void skip(struct parser *s)
 
 static struct value parse_sum(struct parser *s);
 
+/* A whole number after 0x, 0o or 0b. */
+static struct value parse_based(struct parser *s)
+{
+    const char *digits = s->p + 2;
+    const int letter = tolower((unsigned char)s->p[1]);
+    const int base = letter == 'x' ? 16 : letter == 'o' ? 8 : 2;
+    if (!isalnum((unsigned char)*digits)) {
+        return fail(s);
+    }
+    char *end;
+    const long long x = strtoll(digits, &end, base);
+    if (end == digits || isalnum((unsigned char)*end) || x == INT64_MAX) {
+        return fail(s);
+    }
+    s->p = end;
+    return from_ratio(x, 1);
+}
+
 /* A Python number: decimal whole numbers without leading zeros, 0x, 0o, 0b, decimals. */
 static struct value parse_number(struct parser *s)
 {
     char copy[NUMBER_TEXT_CAP];
     const char *p = s->p;
     if (p[0] == '0' && p[1] && strchr("xXoObB", p[1])) {
-        char *end;
-        const int base = tolower((unsigned char)p[1]) == 'x' ? 16
-                         : tolower((unsigned char)p[1]) == 'o' ? 8
-                                                               : 2;
-        const long long x = isalnum((unsigned char)p[2]) ? strtoll(p + 2, &end, base) : 0;
-        if (!isalnum((unsigned char)p[2]) || end == p + 2 || isalnum((unsigned char)*end)
-            || x == INT64_MAX) {
-            return fail(s);
-        }
-        s->p = end;
-        return from_ratio(x, 1);
+        return parse_based(s);
     }
     size_t n = strspn(p, "0123456789_");
     const bool point = p[n] == '.';
