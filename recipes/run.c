@@ -7,6 +7,7 @@
 #include "recipes/build.h"
 #include "recipes/sampling.h"
 #include "recipes/session.h"
+#include "rl/reward/remote.h"
 #include "trainer/format/file.h"
 #include "trainer/report/report.h"
 
@@ -139,11 +140,26 @@ static enum status open_parts(struct run *r, const char *model_path)
     return STATUS_OK;
 }
 
+/* Rewards that need processes of their own get their helper while this process has one thread and no
+ * MPI. */
+static enum status start_helper(struct run *r)
+{
+    const struct recipe *c = &r->recipe;
+    for (int64_t k = 0; recipe_rolls_out(c) && k < c->reward_funcs.count; k++) {
+        const struct reward *reward = reward_find(c->reward_funcs.items[k]);
+        if (reward && reward->isolated) {
+            return helper_start(&r->helper, reward_remote_work);
+        }
+    }
+    return STATUS_OK;
+}
+
 enum status run_open(struct run *r, const struct command_args *args, enum recipe_method method)
 {
     *r = (struct run){0};
     param_set_open(&r->params);
     TRY(command_open_recipe(args, method, &r->recipe));
+    TRY(start_helper(r));
     TRY(comm_open(&r->comm));
     r->comm_open = true;
     TRY(recipe_resolve(&r->recipe, r->comm.size));
@@ -384,6 +400,7 @@ void run_close(struct run *r)
         comm_close(&r->comm);
     }
     recipe_close(&r->recipe);
+    helper_stop(r->helper);
 }
 
 enum status stage_end(struct run *r, enum status status)

@@ -23,7 +23,7 @@ struct run_data {
 
 struct run {
     struct recipe recipe;
-    struct helper *helper; /* starts judges' processes; borrowed, NULL: none */
+    struct helper *helper; /* starts judges' processes; NULL: no reward needs one */
     struct comm comm;
     bool comm_open;
     struct ops_context ops;
@@ -45,8 +45,8 @@ struct run {
     char *recipe_text;
 };
 
-/* Opens ranks and recipe (resolved), backend, model and tokenizer. `args->model` overrides the
- * recipe's model. Close with run_close, also after a failure. */
+/* Opens recipe (resolved), judges' helper, ranks, backend, model and tokenizer. `args->model`
+ * overrides the recipe's model. Close with run_close, also after a failure. */
 MUST_USE enum status run_open(struct run *r, const struct command_args *args,
                               enum recipe_method method);
 

@@ -8,7 +8,6 @@
 #include "recipes/sampling.h"
 #include "recipes/stages.h"
 #include "rl/grpo.h"
-#include "rl/reward/remote.h"
 #include "trainer/format/file.h"
 #include "trainer/format/json.h"
 #include "trainer/report/report.h"
@@ -304,16 +303,11 @@ static enum status run_grpo(struct run *r)
 static enum status stage(const struct command_args *args, enum recipe_method method)
 {
     struct run r;
-    struct helper *helper;
-    TRY(helper_start(&helper, reward_remote_work)); /* before threads and MPI */
     enum status status = run_open(&r, args, method);
-    r.helper = helper;
     if (status == STATUS_OK) {
         status = run_grpo(&r);
     }
-    status = stage_end(&r, status);
-    helper_stop(helper);
-    return status;
+    return stage_end(&r, status);
 }
 
 enum status stage_grpo(const struct command_args *args)

@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "kernels/base/rng.h"
 #include "rl/rollout_internal.h"
 
@@ -149,28 +150,39 @@ static enum status find_missing(const struct rollout_config *c, const struct com
     return STATUS_OK;
 }
 
-/* Where a finished completion is recorded. */
-struct record_ctx {
-    struct journal *journal;
+/* Where a finished completion goes. */
+struct finished_ctx {
+    struct journal *journal; /* NULL: none */
+    struct rollout_judging *judging;
     const int64_t *group_of;
     int64_t group_size;
 };
 
-static enum status record_completion(void *ctx, struct completion *done)
+static enum status take_finished(void *ctx, struct completion *done)
 {
-    const struct record_ctx *c = ctx;
-    return rollout_journal_row(c->journal,
-                               c->group_of[done->prompt] * c->group_size + done->sample, done);
+    const struct finished_ctx *c = ctx;
+    const int64_t place = c->group_of[done->prompt] * c->group_size + done->sample;
+    if (c->journal) {
+        TRY(rollout_journal_row(c->journal, place, done));
+    }
+    return rollout_judging_add(c->judging, place, done);
 }
 
-/* Generates what is missing of this rank's groups. */
+static enum status take_verdicts(void *ctx)
+{
+    const struct finished_ctx *c = ctx;
+    return rollout_judging_poll(c->judging);
+}
+
+/* Generates what is missing of this rank's groups; judges begin with what is finished. */
 static enum status generate_mine(const struct rollout_config *c, const struct rollout_env *env,
-                                 int64_t round_index, struct round *r, struct journal *journal)
+                                 int64_t round_index, struct round *r, struct journal *journal,
+                                 struct rollout_judging *judging)
 {
     struct missing m;
     struct completion_set set = {0};
     enum status status = find_missing(c, env->comm, r, &m);
-    struct record_ctx record = {journal, m.group_of, r->group_size};
+    struct finished_ctx finished = {journal, judging, m.group_of, r->group_size};
     struct generate_args args = {
         .model = env->model,
         .ops = env->ops,
@@ -179,8 +191,9 @@ static enum status generate_mine(const struct rollout_config *c, const struct ro
         .prompt_count = m.count,
         .sample = c->sample,
         .limits = c->limits,
-        .done = journal ? record_completion : NULL,
-        .done_ctx = &record,
+        .done = take_finished,
+        .between = take_verdicts,
+        .done_ctx = &finished,
     };
     args.sample.max_new_tokens = c->max_completion_length;
     args.sample.step = (uint32_t)round_index;
@@ -381,11 +394,13 @@ struct rollout_pending {
     int64_t groups;
     struct round_source source;
     struct journal *journal; /* of this rank; NULL: none */
+    struct rollout_judging *judging;
 };
 
 void rollout_cancel(struct rollout_pending *p)
 {
     if (p) {
+        rollout_judging_close(p->judging);
         journal_close(p->journal);
         source_close(&p->source, p->groups);
         free(p);
@@ -399,7 +414,8 @@ static enum status draw_mine(struct rollout_pending *p, const int64_t *indices, 
     TRY(source_open(&p->source, p->groups));
     TRY(build_prompts(p->env, indices, r, &p->source));
     TRY(rollout_journal_open(&p->config, p->env, round_index, r, &p->journal));
-    return generate_mine(&p->config, p->env, round_index, r, p->journal);
+    TRY(rollout_judging_open(&p->judging, &p->config, p->env, &p->source, p->groups, p->journal));
+    return generate_mine(&p->config, p->env, round_index, r, p->journal, p->judging);
 }
 
 enum status rollout_begin(const struct rollout_config *c, const struct rollout_env *env,
@@ -430,8 +446,10 @@ enum status rollout_begin(const struct rollout_config *c, const struct rollout_e
 enum status rollout_finish(struct rollout_pending *p, struct round *r)
 {
     const struct comm *comm = p->env->comm;
-    enum status status =
-        comm_agree(comm, rollout_judge_rows(&p->config, p->env, &p->source, r, p->journal));
+    const double start = clock_seconds();
+    enum status status = rollout_judging_finish(p->judging, r);
+    r->judge_seconds = clock_seconds() - start;
+    status = comm_agree(comm, status);
     if (status == STATUS_OK) {
         status = exchange(&p->config, comm, r);
     }

@@ -43,6 +43,7 @@ struct round {
     struct rollout_group *group; /* [groups] */
     struct rollout_row *row;     /* [groups * group_size], group-major */
     struct generate_stats stats; /* this rank's decoder */
+    double judge_seconds;        /* this rank waited for verdicts behind its decoder */
     double flat;                 /* share of rows whose rewards don't spread */
 };
 

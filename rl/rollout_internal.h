@@ -24,12 +24,38 @@ MUST_USE enum status rollout_journal_row(struct journal *j, int64_t place,
 MUST_USE enum status rollout_journal_verdict(struct journal *j, int64_t place,
                                              const double *rewards);
 
-/* Scores of the rewards of scope REWARD_ROW for the rows of this rank (group % size == rank) without a
- * verdict, into row.rewards; each goes to the journal, when there is one. Fails with MEMORY, or as a reward does. */
-MUST_USE enum status rollout_judge_rows(const struct rollout_config *c,
-                                        const struct rollout_env *env,
-                                        const struct round_source *source, struct round *r,
-                                        struct journal *journal);
+/* Completes an input that has ids, tokens, truncated, group and sample by what the round knows of its
+ * prompt and by the completion's text, which is owned by *said. Fails with MEMORY. */
+MUST_USE enum status rollout_reward_input(const struct rollout_env *env,
+                                          const struct round_source *source, struct text *said,
+                                          struct reward_input *in);
+
+/* Rewards of scope REWARD_ROW while the round is drawn: those judged by other processes run beside the
+ * decoder, the rest is scored when its row's other verdicts are there. */
+struct rollout_judging;
+
+/* Opens the judging of this rank's rows. All but the configuration's reward states is borrowed until
+ * rollout_judging_close; `journal` may be NULL. Fails with MEMORY. */
+MUST_USE enum status rollout_judging_open(struct rollout_judging **out,
+                                          const struct rollout_config *c,
+                                          const struct rollout_env *env,
+                                          const struct round_source *source, int64_t groups,
+                                          struct journal *journal);
+
+/* Row `place` is finished: what other processes judge goes to them. The ids must stay where they are
+ * until the end. Fails with MEMORY, IO, or as a reward does. */
+MUST_USE enum status rollout_judging_add(struct rollout_judging *j, int64_t place,
+                                         const struct completion *done);
+
+/* Takes the verdicts that are there, without waiting; each complete row goes to the journal. */
+MUST_USE enum status rollout_judging_poll(struct rollout_judging *j);
+
+/* Scores what is left of this rank's rows (group % size == rank) without a verdict, waits for all, and
+ * puts them into row.rewards. Fails as rollout_judging_add. */
+MUST_USE enum status rollout_judging_finish(struct rollout_judging *j, struct round *r);
+
+/* Drops what is still out and frees. NULL is allowed. */
+void rollout_judging_close(struct rollout_judging *j);
 
 /* Scores of the rewards of scope REWARD_CALL, when every rank has all rows: each slice of
  * c->call_rows rows is one call, scored by rank slice % size and exchanged (collective). */

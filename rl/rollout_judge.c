@@ -1,7 +1,6 @@
 /*
- * Rewards of a round. A reward that looks at one completion is judged by the rank that generated it;
- * one that compares the completions of a call (open-r1's length) sees the rows of one virtual rank,
- * so that its scores don't depend on the number of processes.
+ * Rewards that compare the completions of a call (open-r1's length): they see the rows of one virtual
+ * rank, so that scores don't depend on the number of processes. The others: rollout_judging.c.
  */
 #include <string.h>
 
@@ -46,23 +45,12 @@ static enum status batch_add(struct judge_batch *b, const struct rollout_env *en
                              int64_t place)
 {
     const struct rollout_row *row = &r->row[place];
-    const int64_t g = row->group;
     const int64_t i = b->count++;
-    const json_t *prompt = json_object_get(source->rows[g], "prompt");
     b->place[i] = place;
-    TRY(completion_text(env->format.tokenizer, row->ids, row->count, &b->said[i]));
-    b->inputs[i] = (struct reward_input){
-        .completion = b->said[i].data,
-        .prompt = source->prompts[g].data,
-        .messages = json_is_array(prompt) ? prompt : NULL,
-        .ids = row->ids,
-        .tokens = row->count,
-        .truncated = !row->stopped,
-        .row = source->rows[g],
-        .group = g,
-        .sample = row->sample,
-    };
-    return STATUS_OK;
+    b->inputs[i] = (struct reward_input){.ids = row->ids, .tokens = row->count,
+                                         .truncated = !row->stopped, .group = row->group,
+                                         .sample = row->sample};
+    return rollout_reward_input(env, source, &b->said[i], &b->inputs[i]);
 }
 
 /* Scores the batch by reward `k` and stores the scores in its rows. */
@@ -77,50 +65,14 @@ static enum status batch_score(struct judge_batch *b, const struct rollout_confi
     return STATUS_OK;
 }
 
-static bool has_scope(const struct rollout_config *c, enum reward_scope scope)
+static bool has_calls(const struct rollout_config *c)
 {
     for (int k = 0; k < c->rewards->count; k++) {
-        if (c->rewards->items[k].reward->scope == scope) {
+        if (c->rewards->items[k].reward->scope == REWARD_CALL) {
             return true;
         }
     }
     return false;
-}
-
-static enum status score_scope(struct judge_batch *b, const struct rollout_config *c,
-                               enum reward_scope scope, struct round *r)
-{
-    for (int k = 0; k < c->rewards->count; k++) {
-        if (c->rewards->items[k].reward->scope == scope) {
-            TRY(batch_score(b, c, k, r));
-        }
-    }
-    return STATUS_OK;
-}
-
-enum status rollout_judge_rows(const struct rollout_config *c, const struct rollout_env *env,
-                               const struct round_source *source, struct round *r,
-                               struct journal *journal)
-{
-    struct judge_batch b = {0};
-    const int64_t rows = r->groups * r->group_size;
-    if (!has_scope(c, REWARD_ROW)) {
-        return STATUS_OK;
-    }
-    enum status status = batch_open(&b, rows);
-    for (int64_t i = 0; status == STATUS_OK && i < rows; i++) {
-        if (i / r->group_size % env->comm->size == env->comm->rank && !r->row[i].judged) {
-            status = batch_add(&b, env, source, r, i);
-        }
-    }
-    if (status == STATUS_OK) {
-        status = score_scope(&b, c, REWARD_ROW, r);
-    }
-    for (int64_t i = 0; status == STATUS_OK && journal && i < b.count; i++) {
-        status = rollout_journal_verdict(journal, b.place[i], r->row[b.place[i]].rewards);
-    }
-    batch_close(&b);
-    return status;
 }
 
 /* Rows [begin, end) of the round as one call. */
@@ -133,8 +85,10 @@ static enum status judge_slice(const struct rollout_config *c, const struct roll
     for (int64_t i = begin; status == STATUS_OK && i < end; i++) {
         status = batch_add(&b, env, source, r, i);
     }
-    if (status == STATUS_OK) {
-        status = score_scope(&b, c, REWARD_CALL, r);
+    for (int k = 0; status == STATUS_OK && k < c->rewards->count; k++) {
+        if (c->rewards->items[k].reward->scope == REWARD_CALL) {
+            status = batch_score(&b, c, k, r);
+        }
     }
     batch_close(&b);
     return status;
@@ -211,7 +165,7 @@ enum status rollout_judge_calls(const struct rollout_config *c, const struct rol
                                 const struct round_source *source, struct round *r)
 {
     enum status status = STATUS_OK;
-    if (!has_scope(c, REWARD_CALL)) {
+    if (!has_calls(c)) {
         return STATUS_OK;
     }
     for (int64_t s = env->comm->rank; status == STATUS_OK && s < slice_count(c, r);

@@ -442,6 +442,9 @@ enum status generate(const struct generate_args *a, struct completion_set *out,
         status = scheduler_open(&s);
         while (status == STATUS_OK && s.finished < out->count) {
             status = run_step(&s);
+            if (status == STATUS_OK && a->between) {
+                status = a->between(a->done_ctx);
+            }
         }
         scheduler_close(&s);
     }

@@ -65,6 +65,7 @@ struct generate_args {
     struct generate_limits limits;
     bool margins;         /* fill completion.margin */
     completion_fn done;   /* NULL: none */
+    enum status (*between)(void *ctx); /* after each step, with done_ctx; NULL: none */
     void *done_ctx;
 };
 
