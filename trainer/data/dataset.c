@@ -1,26 +1,13 @@
 /* Datasets over mapped JSONL; see dataset.h. */
 #include "trainer/data/dataset.h"
 
-#include <dirent.h>
+#include <math.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "trainer/format/file.h"
+#include "trainer/data/dataset_internal.h"
 #include "trainer/format/json.h"
 
-enum { PATH_CAP = 4096, NAME_CAP = 256, LIST_CAP = 512 };
 #define JSON_FILE_CAP ((size_t)1 << 31)
-
-struct dataset {
-    char *name;
-    struct file_map map;
-    size_t *line;      /* [rows + 1] byte offsets of non-empty lines; NULL: rows in memory */
-    int64_t *number;   /* [rows] line numbers, for messages */
-    json_t *rows;      /* in memory, NULL otherwise */
-    int64_t total;
-    int64_t begin;     /* the slice */
-    int64_t end;
-};
 
 void dataset_close(struct dataset *d)
 {
@@ -29,6 +16,8 @@ void dataset_close(struct dataset *d)
     }
     file_map_close(&d->map);
     json_decref(d->rows);
+    view_parts_release(d->parts);
+    free(d->order);
     free(d->line);
     free(d->number);
     free(d->name);
@@ -90,16 +79,34 @@ static enum status index_lines(struct dataset *d)
     return STATUS_OK;
 }
 
-static bool ends_with(const char *text, const char *end)
+bool dataset_ends_with(const char *text, const char *end)
 {
     const size_t n = strlen(text);
     const size_t m = strlen(end);
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+/* Formats that `datasets` reads and Graft does not. */
+static enum status check_format(const char *path)
+{
+    static const char *const OTHERS[] = {".parquet", ".arrow", ".csv", ".tsv", ".txt",
+                                         ".gz",      ".zst",   ".bz2", ".xz",  ".zip"};
+    for (size_t i = 0; i < sizeof OTHERS / sizeof *OTHERS; i++) {
+        if (dataset_ends_with(path, OTHERS[i])) {
+            const bool packed = i > 4;
+            return FAIL(INPUT, "%s: %s files are not read; %s", path, OTHERS[i],
+                        packed ? "unpack it first"
+                               : "write the rows as JSON lines, with python's datasets: "
+                                 "load_dataset(..., split=...).to_json('train.jsonl')");
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status load(struct dataset *d)
 {
-    if (ends_with(d->name, ".json")) {
+    TRY(check_format(d->name));
+    if (dataset_ends_with(d->name, ".json")) {
         TRY(json_load_path(d->name, JSON_FILE_CAP, &d->rows));
         if (!json_is_array(d->rows)) {
             return FAIL(INPUT, "%s: is no JSON array of rows", d->name);
@@ -111,14 +118,13 @@ static enum status load(struct dataset *d)
     return index_lines(d);
 }
 
-/* Splits "train[10:20]" into name and slice text; *slice is NULL without one. */
-static enum status parse_split(const char *split, char name[NAME_CAP], const char **slice)
+enum status dataset_parse_split(const char *split, char name[DATASET_SPLIT], const char **slice)
 {
     const char *bracket = strchr(split, '[');
     const size_t n = bracket ? (size_t)(bracket - split) : strlen(split);
-    if (n >= NAME_CAP || (bracket && !ends_with(split, "]"))) {
-        return FAIL(RECIPE, "split '%.80s': use a name like train, train[:100] or train[50:100]",
-                    split);
+    if (n >= DATASET_SPLIT || (bracket && !dataset_ends_with(split, "]")) || strchr(split, '+')) {
+        return FAIL(RECIPE, "split '%.80s': use a name like train, train[:100], train[50:100] or "
+                            "train[:10%%]", split);
     }
     memcpy(name, split, n);
     name[n] = '\0';
@@ -126,123 +132,77 @@ static enum status parse_split(const char *split, char name[NAME_CAP], const cha
     return STATUS_OK;
 }
 
-static enum status apply_slice(struct dataset *d, const char *slice)
+/* One border of a slice: a number and whether it is a percentage. */
+struct border {
+    int64_t value;
+    bool given;
+    bool percent;
+};
+
+static const char *read_border(const char *text, struct border *b)
 {
+    char *end;
+    b->value = strtoll(text, &end, 10);
+    b->given = end != text;
+    b->percent = b->given && *end == '%';
+    return end + b->percent;
+}
+
+/* `datasets` rounds percentages to the closest row, halves to even. */
+static int64_t resolve_border(const struct border *b, bool percent, int64_t total, int64_t fallback)
+{
+    if (!b->given) {
+        return fallback;
+    }
+    const int64_t at = percent ? (int64_t)rint((double)b->value * (double)total / 100.0) : b->value;
+    const int64_t from_start = at < 0 ? total + at : at;
+    return from_start < 0 ? 0 : from_start > total ? total : from_start;
+}
+
+enum status dataset_apply_slice(struct dataset *d, const char *slice)
+{
+    struct border from = {0};
+    struct border to = {0};
     d->begin = 0;
     d->end = d->total;
     if (!slice) {
         return STATUS_OK;
     }
-    char *end;
-    int64_t from = strtoll(slice, &end, 10);
-    if (*end != ':') {
-        return FAIL(RECIPE, "split slice '[%.40s': use [from:to]", slice);
+    const char *colon = read_border(slice, &from);
+    const char *close = *colon == ':' ? read_border(colon + 1, &to) : colon;
+    if (*colon != ':' || strcmp(close, "]") != 0) {
+        return FAIL(RECIPE, "split slice '[%.40s': use [from:to], rows or percent", slice);
     }
-    const char *second = end + 1;
-    int64_t to = strtoll(second, &end, 10);
-    if (*end != ']') {
-        return FAIL(RECIPE, "split slice '[%.40s': use [from:to]", slice);
+    const bool percent = from.percent || to.percent;
+    const bool within = from.value >= -100 && from.value <= 100 && to.value >= -100 &&
+                        to.value <= 100;
+    if (percent && !within) {
+        return FAIL(RECIPE, "split slice '[%.40s': use percentages within -100 and 100", slice);
     }
-    to = end == second ? d->total : to;
-    from = from < 0 ? d->total + from : from;
-    to = to < 0 ? d->total + to : to;
-    d->begin = from < 0 ? 0 : from > d->total ? d->total : from;
-    d->end = to < d->begin ? d->begin : to > d->total ? d->total : to;
+    d->begin = resolve_border(&from, percent, d->total, 0);
+    d->end = resolve_border(&to, percent, d->total, d->total);
+    d->end = d->end < d->begin ? d->begin : d->end;
     return STATUS_OK;
 }
 
-static bool is_file(const char *path)
+enum status dataset_open_file(struct dataset **out, const char *path)
 {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISREG(info.st_mode);
-}
-
-/* Appends the dataset files in folder/place to `have`, as "place/name, ..." while there is room. */
-static void list_splits(const char *folder, const char *place, char have[LIST_CAP])
-{
-    char path[PATH_CAP];
-    struct dirent **files;
-    (void)snprintf(path, sizeof path, "%s/%s", folder, place);
-    const int count = scandir(path, &files, NULL, alphasort);
-    for (int i = 0; i < count; i++) {
-        const char *name = files[i]->d_name;
-        const size_t used = strlen(have);
-        if (ends_with(name, ".jsonl") || ends_with(name, ".json")) {
-            (void)snprintf(have + used, LIST_CAP - used, "%s%s%s%s", used ? ", " : "", place,
-                           place[0] && !ends_with(place, "/") ? "/" : "", name);
-        }
-        free(files[i]);
-    }
-    if (count >= 0) {
-        free(files);
-    }
-}
-
-/* The split's file inside a folder. */
-static enum status find_file(const char *folder, const char *config, const char *split,
-                             char path[PATH_CAP])
-{
-    const char *const places[] = {"", "data/", config ? config : ""};
-    static const char *const ENDINGS[] = {".jsonl", ".json"};
-    for (size_t p = 0; p < 3; p++) {
-        for (size_t e = 0; e < 2; e++) {
-            const char *slash = places[p][0] && !ends_with(places[p], "/") ? "/" : "";
-            (void)snprintf(path, PATH_CAP, "%s/%s%s%s%s", folder, places[p], slash, split,
-                           ENDINGS[e]);
-            if (is_file(path)) {
-                return STATUS_OK;
-            }
-        }
-    }
-    char have[LIST_CAP] = {0};
-    for (size_t k = 0; k < 3; k++) {
-        if (k == 0 || places[k][0]) {
-            list_splits(folder, places[k], have);
-        }
-    }
-    return FAIL(INPUT, "%s: has no %s.jsonl or %s.json; it has %s: set dataset_train_split or name "
-                       "the file",
-                folder, split, split, have[0] ? have : "no dataset file");
-}
-
-static enum status open_path(struct dataset *d, const char *path, const char *config,
-                             const char *split)
-{
-    char name[NAME_CAP];
-    char file[PATH_CAP];
-    const char *slice;
-    struct stat info;
-    TRY(parse_split(split ? split : "train", name, &slice));
-    if (stat(path, &info) != 0) {
-        return FAIL(INPUT, "%s: no such dataset file or folder", path);
-    }
-    if (S_ISDIR(info.st_mode)) {
-        TRY(find_file(path, config, name, file));
-        path = file;
-    }
-    d->name = strdup(path);
-    if (!d->name) {
-        return FAIL(MEMORY, "%s: no memory", path);
-    }
-    TRY(load(d));
-    return apply_slice(d, slice);
-}
-
-enum status dataset_open(struct dataset **out, const char *path, const char *config,
-                         const char *split)
-{
-    *out = NULL;
     struct dataset *d = calloc(1, sizeof *d);
-    if (!d) {
+    *out = d;
+    if (!d || !(d->name = strdup(path))) {
+        dataset_close(d);
+        *out = NULL;
         return FAIL(MEMORY, "%s: no memory", path);
     }
-    const enum status status = open_path(d, path, config, split);
+    enum status status = load(d);
+    if (status == STATUS_OK) {
+        status = dataset_apply_slice(d, NULL);
+    }
     if (status != STATUS_OK) {
         dataset_close(d);
-        return status;
+        *out = NULL;
     }
-    *out = d;
-    return STATUS_OK;
+    return status;
 }
 
 enum status dataset_from_rows(struct dataset **out, const char *name, json_t *rows)
@@ -269,6 +229,9 @@ json_t *dataset_row(void *dataset, int64_t i)
         return NULL;
     }
     const int64_t at = d->begin + i;
+    if (d->parts) {
+        return dataset_view_row(d, at);
+    }
     if (d->rows) {
         json_t *row = json_array_get(d->rows, (size_t)at);
         if (!json_is_object(row)) {
@@ -289,6 +252,16 @@ json_t *dataset_row(void *dataset, int64_t i)
         return NULL;
     }
     return row;
+}
+
+void dataset_where(const struct dataset *d, int64_t i, char *out, size_t size)
+{
+    const int64_t at = d->begin + i;
+    if (d->parts && i >= 0 && at < d->end) {
+        dataset_where(d->parts->part[d->order[at].part], d->order[at].row, out, size);
+    } else {
+        (void)snprintf(out, size, "%s: row %lld", d->name, (long long)at + 1);
+    }
 }
 
 enum status dataset_need_column(struct dataset *d, const char *column)

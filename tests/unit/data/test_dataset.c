@@ -63,6 +63,8 @@ static void slices_take_the_rows_they_name(void **state)
         {"train[9:]", 0, 0},    {"train[-9:2]", 0, 2},  {"train[2:99]", 2, 3},
         {"train[0:0]", 0, 0},   {"train[:-9]", 0, 0},   {"train[4:99999999999999999999]", 4, 1},
         {"train[-99999999999999999999:1]", 0, 1},
+        {"train[:10%]", 0, 0},  {"train[30%:]", 2, 3},  {"train[:50%]", 0, 2},
+        {"train[10%:70]", 0, 4}, {"train[-30%:]", 3, 2}, {"train[:100%]", 0, 5},
     };
     struct model_files f;
     char path[MODEL_FILES_PATH];
@@ -90,8 +92,8 @@ static void wrong_slices_are_refused(void **state)
 {
     (void)state;
     static const char *const SLICES[] = {"train[1]",   "train[a:b]", "train[1:b]",   "train[:3",
-                                         "train[10%:]", "train[]",    "train[1:2]x", "train[1:2:3]",
-                                         "train[[1:2]"};
+                                         "train[101%:]", "train[]",    "train[1:2]x", "train[1:2:3]",
+                                         "train[[1:2]", "train[%:1]", "train+test"};
     static const char *const WORDS[] = {"split", "use", NULL};
     struct model_files f;
     char path[MODEL_FILES_PATH];
