@@ -9,6 +9,7 @@
 #include "rl/entropy.h"
 #include "rl/kto_loss.h"
 #include "rl/objective.h"
+#include "trainer/data/mixture.h"
 #include "trainer/data/sums.h"
 #include "trainer/train.h"
 
@@ -49,6 +50,21 @@ void recipe_advantage(const struct recipe *r, struct advantage_config *out);
 /* Parameters of the rewards as a new object, every key of the group rewards that has a value:
  * {"cosine_max_len": 1000, ...}. Fails with MEMORY. */
 MUST_USE enum status recipe_reward_parameters(const struct recipe *r, json_t **out);
+
+/* A mixture as the recipe tells it; texts are borrowed from the recipe, the rest is owned. */
+struct recipe_mixture {
+    struct mixture_config config;
+    struct mixture_part *parts; /* [config.count] */
+    const char ***files;        /* [config.count] data_files, NULL: none */
+    char **folders;             /* [config.count] path/data_dir, NULL: none */
+};
+
+/* Reads dataset_mixture or datasets, one of which is given. Close also after a failure. Fails with
+ * RECIPE: the place in the mixture, the key and what it may be. */
+MUST_USE enum status recipe_mixture(const struct recipe *r, struct recipe_mixture *out);
+
+/* Frees and zeroes. */
+void recipe_mixture_close(struct recipe_mixture *m);
 
 /* dataset_name: sums. `messages`: prompts as chat messages. Strings are borrowed. */
 void recipe_sums(const struct recipe *r, bool messages, struct sums_config *out);

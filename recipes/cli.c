@@ -65,15 +65,29 @@ enum status cli_print_help(const struct command *c)
     return STATUS_OK;
 }
 
+/* Notes from number `first` on; one rank of a run tells. */
+static void print_notes(const struct recipe *r, int64_t first)
+{
+    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
+    for (int64_t i = first; (!rank || strcmp(rank, "0") == 0) && i < r->notes.count; i++) {
+        report_note("note: %s", r->notes.items[i]);
+    }
+}
+
 enum status command_open_recipe(const struct command_args *args, enum recipe_method method,
                                 struct recipe *r)
 {
     TRY(recipe_open(r, method, args->recipe_path, args->override_count, args->overrides));
     TRY(recipe_apply_env(r));
-    const char *rank = getenv("OMPI_COMM_WORLD_RANK");
-    for (int64_t i = 0; (!rank || strcmp(rank, "0") == 0) && i < r->notes.count; i++) {
-        report_note("note: %s", r->notes.items[i]);
-    }
+    print_notes(r, 0);
+    return STATUS_OK;
+}
+
+enum status command_resolve_recipe(struct recipe *r, int64_t ranks)
+{
+    const int64_t told = r->notes.count;
+    TRY(recipe_resolve(r, ranks));
+    print_notes(r, told);
     return STATUS_OK;
 }
 

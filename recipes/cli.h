@@ -96,3 +96,6 @@ void cli_print_usage(FILE *out);
  * prints the notes. Not resolved yet. Close with recipe_close, also after a failure. */
 MUST_USE enum status command_open_recipe(const struct command_args *args,
                                          enum recipe_method method, struct recipe *r);
+
+/* recipe_resolve, and prints the notes that it added. */
+MUST_USE enum status command_resolve_recipe(struct recipe *r, int64_t ranks);

@@ -47,7 +47,7 @@ static enum status read_recipe(const struct command_args *args, struct recipe *r
             TRY(schema_set_text(r, schema_find("lora_target_modules"), "all-linear"));
         }
     }
-    return recipe_resolve(r, 1);
+    return command_resolve_recipe(r, 1);
 }
 
 static enum status attach(const struct recipe *r, struct model *m, struct param_set *params,

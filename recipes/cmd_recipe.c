@@ -80,7 +80,7 @@ enum status cmd_validate(const struct command_args *args)
         method = guess_method(args);
     }
     TRY_TO(status, done, command_open_recipe(args, method, &r));
-    TRY_TO(status, done, recipe_resolve(&r, 1));
+    TRY_TO(status, done, command_resolve_recipe(&r, 1));
     if (args->print) {
         TRY_TO(status, done, recipe_dump(&r, &text));
         (void)fputs(text, stdout);

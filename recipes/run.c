@@ -162,7 +162,7 @@ enum status run_open(struct run *r, const struct command_args *args, enum recipe
     TRY(start_helper(r));
     TRY(comm_open(&r->comm));
     r->comm_open = true;
-    TRY(recipe_resolve(&r->recipe, r->comm.size));
+    TRY(command_resolve_recipe(&r->recipe, r->comm.size));
     const char *path = args->model ? args->model : r->recipe.model_name_or_path;
     return comm_agree(&r->comm, open_parts(r, path));
 }
@@ -262,6 +262,17 @@ static enum status open_procedural(struct run *r)
     return STATUS_OK;
 }
 
+static enum status open_mixture(struct run *r)
+{
+    struct recipe_mixture mixture;
+    enum status status = recipe_mixture(&r->recipe, &mixture);
+    if (status == STATUS_OK) {
+        status = mixture_open(&mixture.config, &r->train.set, &r->test.set);
+    }
+    recipe_mixture_close(&mixture);
+    return status;
+}
+
 static enum status open_files(struct run *r)
 {
     const struct recipe *c = &r->recipe;
@@ -269,16 +280,39 @@ static enum status open_files(struct run *r)
     const bool renamed = recipe_given(c, "dataset_prompt_column") || c->prompt_template;
     r->train.conversation = chat && renamed;
     r->test.conversation = chat && renamed;
+    if (recipe_has_mixture(c)) {
+        return open_mixture(r);
+    }
     TRY(dataset_open(&r->train.set, c->dataset_name, c->dataset_config, c->dataset_train_split));
     struct stat info;
     if (stat(c->dataset_name, &info) == 0 && !S_ISDIR(info.st_mode)
         && !recipe_given(c, "dataset_test_split")) {
         return STATUS_OK; /* one file: no held-out rows */
     }
-    if (dataset_open(&r->test.set, c->dataset_name, c->dataset_config, c->dataset_test_split)
-        != STATUS_OK) {
+    const enum status status = dataset_open(&r->test.set, c->dataset_name, c->dataset_config,
+                                            c->dataset_test_split);
+    if (status != STATUS_OK && c->eval_strategy == STRATEGY_NO) {
         status_clear(); /* a dataset without a test split trains without evaluation */
         r->test.set = NULL;
+        return STATUS_OK;
+    }
+    return status;
+}
+
+static enum status open_data(struct run *r)
+{
+    const char *name = r->recipe.dataset_name;
+    const bool mixture = recipe_has_mixture(&r->recipe);
+    if (!name && !mixture) {
+        return FAIL(RECIPE, "dataset_name is missing: a JSONL file, a folder, sums or "
+                            "procedural");
+    }
+    TRY(!mixture && strcmp(name, "sums") == 0         ? open_sums(r)
+        : !mixture && strcmp(name, "procedural") == 0 ? open_procedural(r)
+                                                      : open_files(r));
+    if (r->recipe.eval_strategy != STRATEGY_NO && !r->test.set) {
+        return FAIL(RECIPE, "eval_strategy needs held-out rows: a test split beside the train split, "
+                            "dataset_test_split, test_split_size of a mixture, or data_holdout");
     }
     return STATUS_OK;
 }
@@ -287,14 +321,7 @@ enum status run_open_data(struct run *r)
 {
     r->train.recipe = &r->recipe;
     r->test.recipe = &r->recipe;
-    if (!r->recipe.dataset_name) {
-        return FAIL(RECIPE, "dataset_name is missing: a JSONL file, a folder, sums or "
-                            "procedural");
-    }
-    const char *name = r->recipe.dataset_name;
-    return comm_agree(&r->comm, strcmp(name, "sums") == 0         ? open_sums(r)
-                                : strcmp(name, "procedural") == 0 ? open_procedural(r)
-                                                                  : open_files(r));
+    return comm_agree(&r->comm, open_data(r));
 }
 
 /* Parameters and gradient, and the optimizer's state when there is one. */

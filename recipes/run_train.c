@@ -27,7 +27,9 @@ static enum status write_card(const struct run *r, const char *folder)
         "`recipe.yaml` of the run directory.\n",
         name, r->adapter ? "peft" : "transformers", method, r->adapter ? "lora" : "full",
         r->adapter ? "LoRA adapter" : "Fine-tune", name, GRAFT_VERSION, method,
-        r->recipe.dataset_name ? r->recipe.dataset_name : "(no dataset)");
+        recipe_has_mixture(&r->recipe) ? "a mixture of datasets"
+        : r->recipe.dataset_name       ? r->recipe.dataset_name
+                                       : "(no dataset)");
     if (n < 0 || n >= CARD_CAP) {
         return FAIL(IO, "%s: the model card is too long", folder);
     }

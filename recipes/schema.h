@@ -90,6 +90,9 @@ struct recipe {
     /* data */
     char *dataset_name;
     char *dataset_config;
+    json_t *dataset_mixture;   /* Open-R1 */
+    json_t *datasets;          /* TRL: a list of mappings */
+    double test_split_size;    /* NAN: not given */
     char *dataset_train_split;
     char *dataset_test_split;
     char *dataset_prompt_column;
@@ -342,6 +345,9 @@ bool recipe_takes_loss(const struct recipe *r);
 
 /* Name of the first method among these bits, "grpo". */
 const char *recipe_method_name(unsigned methods);
+
+/* True when the data are a mixture: dataset_mixture or datasets. */
+bool recipe_has_mixture(const struct recipe *r);
 
 /* True for the methods that sample and judge completions: grpo and rloo. */
 bool recipe_rolls_out(const struct recipe *r);

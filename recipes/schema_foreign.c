@@ -129,8 +129,6 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"lora_bias", FOREIGN_REFUSE, NO, "adapters have no biases"},
     {"bias", FOREIGN_REFUSE, NO, "adapters have no biases"},
     {"use_dora", FOREIGN_REFUSE, NO, "use LoRA or use_rslora"},
-    {"dataset_mixture", FOREIGN_REFUSE, NO, "join the files into one JSONL"},
-    {"datasets", FOREIGN_REFUSE, NO, "join the files into one JSONL"},
     {"dataset_streaming", FOREIGN_REFUSE, NO, "datasets are local files"},
     {"group_by_length", FOREIGN_REFUSE, NO, "micro-batches have no padding to save"},
     {"adafactor", FOREIGN_REFUSE, NO, "use optim: adafactor"},
@@ -156,7 +154,6 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"per_gpu_train_batch_size", FOREIGN_REFUSE, "null", "use per_device_train_batch_size"},
     {"per_gpu_eval_batch_size", FOREIGN_REFUSE, "null", "use per_device_eval_batch_size"},
     {"streaming", FOREIGN_REFUSE, NO, "datasets are local files"},
-    {"test_split_size", FOREIGN_REFUSE, NO, "write the test split as a file of its own"},
 
     /* preference methods, and what TRL has dropped since */
     {"center_rewards_coefficient", FOREIGN_REFUSE, NO, "there is no reward modelling yet"},

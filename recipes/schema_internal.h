@@ -17,7 +17,8 @@ enum field_type {
     FIELD_STRINGS,
     FIELD_FLOATS,
     FIELD_INTS,
-    FIELD_DICT
+    FIELD_DICT,
+    FIELD_MAPS /* a list of mappings, as JSON */
 };
 
 enum field_flags {
@@ -169,6 +170,9 @@ MUST_USE enum status schema_check_preference(const struct recipe *r);
 /* Options of the objective that exclude each other or have no effect together (schema_objective.c).
  * Fails with RECIPE naming both keys and the rule. */
 MUST_USE enum status schema_check_objective(const struct recipe *r);
+
+/* dataset_mixture, datasets and the keys beside them. Fails with RECIPE naming keys and the rule. */
+MUST_USE enum status schema_check_mixture(struct recipe *r);
 
 /* Appends a note; the text is copied. */
 MUST_USE enum status schema_note(struct recipe *r, const char *fmt, ...)

@@ -7,25 +7,40 @@
 
 #include "recipes/schema_internal.h"
 
+/* Each with the test that shows it, a path in the repository. */
 static const struct {
     const char *what;
     const char *how;
+    const char *test;
 } DIFFERENCES[] = {
-    {"Unknown keys", "are errors that name the nearest key; TRL's and Open-R1's scripts ignore them."},
+    {"Unknown keys", "are errors that name the nearest key; TRL's and Open-R1's scripts ignore them.",
+     "tests/unit/recipes/test_keys.c"},
     {"Resume", "goes on in exactly the order of an uninterrupted run, in any epoch and inside a "
-               "round; Transformers starts the order of GRPO's prompts anew."},
+               "round; Transformers starts the order of GRPO's prompts anew.",
+     "tests/cli/resume_epochs.sh"},
     {"Dropout", "acts while gradients are made, in sft. Sampling, the old policy's and the "
                 "reference's log-probs and evaluation have none; lora_dropout is 0 where TRL has "
-                "0.05, and is refused in grpo and rloo."},
+                "0.05, and is refused in grpo and rloo.",
+     "tests/unit/recipes/test_keys.c"},
     {"Loss over ranks", "in sft is a mean over all tokens of a step on all ranks, also under compat: "
-                        "trl-0.18 (average_tokens_across_devices)."},
+                        "trl-0.18 (average_tokens_across_devices).",
+     "tests/mpi/test_sft_ranks.sh"},
     {"Steps that are not finite", "are skipped and counted (max_nonfinite_steps); Transformers "
-                                  "takes them and hides them in the log."},
-    {"generation_batch_size and steps_per_generation", "may both be given where they agree."},
-    {"Padding", "does not exist: rows are packed, with the numbers of unpadded rows."},
-    {"compute", "is bfloat16 products with float32 sums, and adapters are float32; fp16 is refused."},
+                                  "takes them and hides them in the log.",
+     "tests/cli/nonfinite.sh"},
+    {"generation_batch_size and steps_per_generation", "may both be given where they agree.",
+     "tests/unit/recipes/test_keys.c"},
+    {"Mixtures", "of datasets split off their held-out rows by seed, where TRL's split is another in "
+                 "every run; and a dataset that can't be opened ends the run, where Open-R1 goes on "
+                 "without it.",
+     "tests/cli/mixture.sh"},
+    {"Padding", "does not exist: rows are packed, with the numbers of unpadded rows.",
+     "tests/parity/test_sft_runs.c"},
+    {"compute", "is bfloat16 products with float32 sums, and adapters are float32; fp16 is refused.",
+     "tests/unit/recipes/test_keys.c"},
     {"Engines", "there is one: it samples with the weights being trained, so use_vllm and its "
-                "options have no effect; the importance correction is for async_rounds alone."},
+                "options have no effect; the importance correction is for async_rounds alone.",
+     "tests/mpi/test_grpo_ranks.sh"},
 };
 
 /* Text of a table cell: | would end it, * and _ could be markup. */
@@ -151,7 +166,7 @@ static void page(FILE *out)
     for (size_t i = 0; i < sizeof DIFFERENCES / sizeof *DIFFERENCES; i++) {
         (void)fprintf(out, "- **%s** ", DIFFERENCES[i].what);
         cell(out, DIFFERENCES[i].how);
-        (void)fputc('\n', out);
+        (void)fprintf(out, " ([test](../%s))\n", DIFFERENCES[i].test);
     }
     (void)fputs("\n## Supported\n", out);
     supported(out);

@@ -203,10 +203,11 @@ static enum status check_run(struct recipe *r)
     if (trains && !r->output_dir) {
         return FAIL(RECIPE, "recipe: output_dir is missing");
     }
-    if (trains && !r->dataset_name) {
-        return FAIL(RECIPE, "recipe: dataset_name is missing (a JSONL file, a folder, or sums)");
+    if (trains && !r->dataset_name && !recipe_has_mixture(r)) {
+        return FAIL(RECIPE, "recipe: dataset_name is missing (a JSONL file, a folder, or sums), or "
+                            "dataset_mixture or datasets");
     }
-    return STATUS_OK;
+    return schema_check_mixture(r);
 }
 
 /* Optimizer and schedule against the rest of the recipe. */

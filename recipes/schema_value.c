@@ -72,7 +72,8 @@ void schema_describe(const struct recipe_field *f, char *out, size_t size)
         [FIELD_FLOAT] = "a number",       [FIELD_SIZE] = "bytes (8GiB, 512MB, 4096)",
         [FIELD_STRING] = "text",          [FIELD_CHOICE] = "one of ",
         [FIELD_STRINGS] = "a list of words", [FIELD_FLOATS] = "a list of numbers",
-        [FIELD_INTS] = "a list of whole numbers", [FIELD_DICT] = "a mapping {key: value}"};
+        [FIELD_INTS] = "a list of whole numbers", [FIELD_DICT] = "a mapping {key: value}",
+        [FIELD_MAPS] = "a list of mappings [{key: value}]"};
     (void)snprintf(out, size, "%s", names[f->type]);
     if (f->type == FIELD_CHOICE) {
         const char *gap = "";
@@ -203,7 +204,8 @@ static enum status set_dict(struct recipe *r, const struct recipe_field *f, cons
                             const struct yaml_tree *tree, const struct yaml_node *node)
 {
     json_t *value = NULL;
-    if (node->kind == NODE_SCALAR && node->text[0] == '{') {
+    const bool list = f->type == FIELD_MAPS;
+    if (node->kind == NODE_SCALAR && node->text[0] == (list ? '[' : '{')) {
         json_error_t error;
         value = json_loads(node->text, JSON_REJECT_DUPLICATES, &error);
         if (!value) {
@@ -211,7 +213,7 @@ static enum status set_dict(struct recipe *r, const struct recipe_field *f, cons
             yaml_place(tree, node, place, sizeof place);
             return FAIL(RECIPE, "%s: %s is not JSON: %s", place, key, error.text);
         }
-    } else if (node->kind == NODE_MAP) {
+    } else if (node->kind == (list ? NODE_LIST : NODE_MAP)) {
         TRY(yaml_to_json(tree, node, &value));
     } else {
         return fail_value(f, key, tree, node);
@@ -342,6 +344,7 @@ enum status schema_set(struct recipe *r, const struct recipe_field *f, const cha
     case FIELD_STRING:
         return set_string(r, f, key, tree, node);
     case FIELD_DICT:
+    case FIELD_MAPS:
         return set_dict(r, f, key, tree, node);
     case FIELD_STRINGS:
     case FIELD_FLOATS:
@@ -369,7 +372,7 @@ void schema_clear(struct recipe *r, const struct recipe_field *f)
     if (f->type == FIELD_STRING) {
         free(*(char **)at);
         *(char **)at = NULL;
-    } else if (f->type == FIELD_DICT) {
+    } else if (f->type == FIELD_DICT || f->type == FIELD_MAPS) {
         json_decref(*(json_t **)at);
         *(json_t **)at = NULL;
     } else if (f->type == FIELD_STRINGS || f->type == FIELD_FLOATS || f->type == FIELD_INTS) {
@@ -539,6 +542,7 @@ void schema_print(FILE *out, const struct recipe *r, const struct recipe_field *
         }
         break;
     case FIELD_DICT:
+    case FIELD_MAPS:
         if (*(json_t *const *)at) {
             print_json(out, *(json_t *const *)at);
         } else {

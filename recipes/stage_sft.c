@@ -55,8 +55,7 @@ static enum status read_examples(struct run *r, struct run_data *data, bool pack
     };
     for (int64_t i = 0; i < dataset_count(data->set); i++) {
         char where[512];
-        (void)snprintf(where, sizeof where, "%s: row %lld", dataset_name(data->set),
-                       (long long)i + 1);
+        dataset_where(data->set, i, where, sizeof where);
         json_t *row = run_row(data, i);
         if (!row) {
             return STATUS_INPUT;

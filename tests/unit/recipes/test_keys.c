@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -114,6 +115,32 @@ static void the_page_shows_every_row(void **state)
     for (size_t i = 0; i < RECIPE_DEFAULT_COUNT; i++) {
         assert_non_null(schema_find(RECIPE_DEFAULTS[i].key));
     }
+    free(page);
+}
+
+/* Every difference names a test, and the test is there. */
+static void differences_have_tests(void **state)
+{
+    (void)state;
+    char *page;
+    int count = 0;
+    assert_int_equal(recipe_keys_page(&page), STATUS_OK);
+    char *end = strstr(page, "## Supported");
+    assert_non_null(end);
+    *end = '\0';
+    for (char *line = strstr(page, "\n- **"); line; line = strstr(line + 1, "\n- **")) {
+        char path[4096];
+        const char *link = strstr(line, "([test](../");
+        const char *next = strstr(line + 1, "\n- **");
+        assert_true(link && (!next || link < next));
+        link += strlen("([test](../");
+        (void)snprintf(path, sizeof path, "%s/%.*s", source_folder(), (int)strcspn(link, ")"), link);
+        if (access(path, R_OK) != 0) {
+            fail_msg("%s is not there", path);
+        }
+        count++;
+    }
+    assert_true(count >= 9);
     free(page);
 }
 
@@ -228,6 +255,7 @@ static void neutral_values_pass_others_are_told(void **state)
     assert_int_equal(open_with(&r, RECIPE_SFT, "use_ipex: true\nuse_vllm: true\n"), STATUS_OK);
     assert_int_equal(notes_about(&r, "has no effect"), 2);
     recipe_close(&r);
+    assert_refused(RECIPE_SFT, "fp16: true\n", (const char *[]){"fp16", "compute: bfloat16", NULL});
     assert_refused(RECIPE_SFT, "per_gpu_train_batch_size: 4\n",
                    (const char *[]){"per_gpu_train_batch_size", "per_device_train_batch_size",
                                     NULL});
@@ -239,6 +267,7 @@ int main(void)
         cmocka_unit_test(every_foreign_name_has_a_state),
         cmocka_unit_test(the_page_is_the_table),
         cmocka_unit_test(the_page_shows_every_row),
+        cmocka_unit_test(differences_have_tests),
         cmocka_unit_test(contradictory_keys_are_both_named),
         cmocka_unit_test(unknown_keys_are_errors),
         cmocka_unit_test(old_keys_are_noted_once),
