@@ -5,6 +5,7 @@
 #include "recipes/build.h"
 #include "recipes/commands.h"
 #include "recipes/schema_internal.h"
+#include "rl/rollout_history.h"
 #include "trainer/model/cache.h"
 #include "trainer/report/report.h"
 
@@ -111,6 +112,9 @@ static void add_cache(struct estimate *e, const struct recipe *r, const struct m
     (void)snprintf(note, sizeof note, "%" PRId64 " rows of %" PRId64 " + %" PRId64 " tokens",
                    r->rollout_rows, prompt, r->max_completion_length);
     add(e, "K/V cache (grpo)", kv_cache_bytes(&shape), note);
+    (void)snprintf(note, sizeof note, "%" PRId64 " tokens of earlier completions",
+                   r->rollout_history);
+    add(e, "history (grpo)", (size_t)r->rollout_history * ROLLOUT_HISTORY_TOKEN_BYTES, note);
 }
 
 static enum status add_all(struct estimate *e, const struct recipe *r, struct model *m,

@@ -178,6 +178,7 @@ struct recipe {
     int64_t rollout_page_size;
     bool prefix_sharing;
     int speculation; /* enum generate_drafts */
+    int64_t rollout_history; /* tokens */
     int compat; /* enum recipe_compat */
 
     /* sft */

@@ -83,6 +83,8 @@ static const struct recipe_field ROWS[] = {
      NULL, 0, "graft", "positions of a K/V page, a multiple of 32"},
     {"speculation", NULL, FIELD_CHOICE, FIELD_FREE, AT(speculation), "auto", NULL, 0, 0, DRAFTS, 0,
      "graft", "guess tokens from siblings and check them together: auto: when it pays, never, always"},
+    {"rollout_history", NULL, FIELD_INT, FIELD_FREE, AT(rollout_history), "1048576", NULL, 0,
+     1 << 28, NULL, 0, "graft", "tokens of earlier completions kept for guesses and expected lengths; 0: none"},
     {"prefix_sharing", NULL, FIELD_BOOL, 0, AT(prefix_sharing), "true", NULL, 0, 0, NULL, 0,
      "graft", "compute what completions of a prompt have in common once; false: to measure it"},
     {"compat", NULL, FIELD_CHOICE, FIELD_FREE, AT(compat), "trl-1.16", NULL, 0, 0, COMPATS, 0,

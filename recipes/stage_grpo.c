@@ -8,6 +8,7 @@
 #include "recipes/sampling.h"
 #include "recipes/stages.h"
 #include "rl/grpo.h"
+#include "rl/rollout_history.h"
 #include "trainer/format/file.h"
 #include "trainer/format/json.h"
 #include "trainer/report/report.h"
@@ -100,11 +101,15 @@ struct parts {
     struct reward_set rewards;
     double weights[REWARD_MAX];
     struct sampling sampling;
+    struct rollout_history *history; /* NULL: none */
 };
 
 static enum status open_parts(struct run *r, struct parts *p)
 {
     TRY(open_rewards(r, &p->rewards, p->weights));
+    if (r->recipe.rollout_history > 0) {
+        TRY(rollout_history_open(&p->history, r->recipe.rollout_history));
+    }
     return sampling_open(&p->sampling, &r->recipe, r->tokenizer, r->model->config.vocab, r->stops,
                          r->stop_count);
 }
@@ -113,6 +118,7 @@ static void close_parts(struct parts *p)
 {
     reward_set_close(&p->rewards);
     sampling_close(&p->sampling);
+    rollout_history_close(p->history);
 }
 
 /* Of the weights that sample: what an interrupted round's completions depend on. */
@@ -140,6 +146,7 @@ static enum status train_with_parts(struct run *r, struct parts *p, struct train
                 .limits = sampling_limits(c),
                 .rewards = &p->rewards,
                 .weights = p->weights,
+                .history = p->history,
                 .call_rows = c->per_device_train_batch_size * c->steps_per_generation,
             },
         .async_rounds = c->async_rounds,

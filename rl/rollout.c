@@ -6,6 +6,7 @@
 
 #include "kernels/base/clock.h"
 #include "kernels/base/rng.h"
+#include "rl/rollout_history.h"
 #include "rl/rollout_internal.h"
 
 void round_close(struct round *r)
@@ -137,14 +138,20 @@ static enum status find_missing(const struct rollout_config *c, const struct com
             }
         }
         if (samples > 0) {
-            m->group_of[m->count] = g;
-            m->prompts[m->count++] = (struct prompt){
+            struct prompt *p = &m->prompts[m->count];
+            m->group_of[m->count++] = g;
+            *p = (struct prompt){
                 .ids = r->group[g].prompt,
                 .count = r->group[g].prompt_count,
                 .row = (uint32_t)(c->first_row + g),
                 .samples = samples,
                 .which = which,
             };
+            if (c->history) {
+                p->expected = rollout_history_expected(c->history, r->group[g].index);
+                p->earlier = rollout_history_find(c->history, r->group[g].index,
+                                                  &p->earlier_count);
+            }
         }
     }
     return STATUS_OK;
@@ -458,6 +465,9 @@ enum status rollout_finish(struct rollout_pending *p, struct round *r)
     }
     if (status == STATUS_OK) {
         status = rollout_advantages(&p->config, NULL, r);
+    }
+    if (status == STATUS_OK && p->config.history) {
+        status = comm_agree(comm, rollout_history_add(p->config.history, r));
     }
     rollout_cancel(p);
     if (status != STATUS_OK) {

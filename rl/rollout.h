@@ -60,6 +60,8 @@ struct completion_source {
     bool foreign;
 };
 
+struct rollout_history; /* rollout_history.h */
+
 /* Where finished completions and verdicts are kept while a round runs. */
 struct rollout_journal {
     const char *folder;
@@ -89,6 +91,7 @@ struct rollout_config {
     int64_t first_row;     /* random keys: a group's index is first_row + its place */
     int64_t wave;          /* of the round, 0 the first; tells journals apart */
     const struct rollout_journal *journal; /* NULL: none */
+    struct rollout_history *history;        /* of earlier rounds, decides time alone; NULL: none */
     const struct completion_source *source; /* NULL: the engine samples (generate) */
 };
 

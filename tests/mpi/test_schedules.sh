@@ -17,6 +17,7 @@ go plain 1
 go narrow 1 rollout_rows=3 rollout_page_size=32
 go pages 1 rollout_page_size=32 rollout_pages=10
 go guess 1 speculation=always
+go short 1 speculation=always rollout_history=0
 go never 2 speculation=never rollout_rows=5
 go all 2 speculation=always rollout_page_size=32 rollout_pages=8 rollout_rows=24
 go wide 4 rollout_page_size=128 rollout_rows=200
@@ -28,4 +29,12 @@ if grep -h '"on_policy_logp_delta_max":' "$scratch"/*/log.jsonl | grep -v '"on_p
 fi
 grep -q '"rollout/preemptions":[1-9]' "$scratch/pages/log.jsonl" || { echo "nothing was preempted"; exit 1; }
 grep -q '"rollout/acceptance"' "$scratch/guess/log.jsonl" || { echo "nothing was guessed"; exit 1; }
+# Every prompt comes again in the second and third epoch: what was said before is guessed from.
+common="$common data_count=12 data_holdout=4 per_device_train_batch_size=16 num_generations=8 max_steps=6
+    learning_rate=1e-5"
+go known 1 speculation=always
+go known2 2 speculation=always rollout_history=1000 rollout_rows=9
+go unknown 2 speculation=always rollout_history=0
+same adapter_model.safetensors "$scratch/known" "$scratch/known2" "$scratch/unknown"
+same completions.jsonl "$scratch/known" "$scratch/known2" "$scratch/unknown"
 echo "${#names[@]} schedules: byte-identical, every ratio 1"

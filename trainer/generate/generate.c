@@ -167,12 +167,22 @@ static void plan_rows(struct scheduler *s)
     s->batch_cap = s->rows + s->draft_cap + prefill;
 }
 
+/* Tokens of the prompt's earlier completions, together at most `most`. */
+static int64_t earlier_tokens(const struct prompt *p, int64_t most)
+{
+    int64_t tokens = 0;
+    for (int64_t k = 0; k < p->earlier_count && tokens < most; k++) {
+        tokens += p->earlier[k].count;
+    }
+    return tokens < most ? tokens : most;
+}
+
 /* Tokens of all prompts and completions, as far as drafts look. */
 static int64_t draft_tokens(const struct generate_args *a)
 {
     int64_t tokens = 0;
     for (int64_t p = 0; p < a->prompt_count && tokens < DRAFT_TOKENS; p++) {
-        tokens += a->prompts[p].count;
+        tokens += a->prompts[p].count + earlier_tokens(&a->prompts[p], DRAFT_TOKENS);
         for (int64_t s = 0; s < a->prompts[p].samples && tokens < DRAFT_TOKENS; s++) {
             tokens += most_of(a, &a->prompts[p], s);
         }
@@ -180,15 +190,24 @@ static int64_t draft_tokens(const struct generate_args *a)
     return tokens < DRAFT_TOKENS ? tokens : DRAFT_TOKENS;
 }
 
-/* The prompts' own tokens are the first that guesses are found in. */
+/* The prompts' own tokens are the first that guesses are found in, then what was said to them before.
+ * Earlier texts get half of the room, in equal shares: what is said now matters more. */
 static void open_texts(struct scheduler *s)
 {
+    const int64_t share = DRAFT_TOKENS / 2 / (s->a->prompt_count > 0 ? s->a->prompt_count : 1);
     for (int64_t i = 0; i < s->waiting_count; i++) {
         struct branch *b = &s->branches[s->waiting[i]];
         const struct prompt *p = &s->a->prompts[b->prompt];
         b->text = s->drafts ? draft_root(s->drafts, b->prompt) : -1;
         for (int64_t t = 0; s->drafts && t < p->count; t++) {
             b->text = draft_extend(s->drafts, b->prompt, b->text, p->ids[t], 1);
+        }
+        int64_t left = share;
+        for (int64_t k = 0; b->text >= 0 && k < p->earlier_count; k++) {
+            int32_t text = b->text;
+            for (int64_t t = 0; t < p->earlier[k].count && left > 0; t++, left--) {
+                text = draft_extend(s->drafts, b->prompt, text, p->earlier[k].ids[t], 1);
+            }
         }
     }
 }

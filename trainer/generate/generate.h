@@ -11,6 +11,12 @@
 #include "trainer/model/cache.h"
 #include "trainer/model/model.h"
 
+/* A text that a completion may repeat: guesses are found in it. */
+struct known_text {
+    const int32_t *ids;
+    int64_t count;
+};
+
 struct prompt {
     const int32_t *ids;
     int64_t count;
@@ -20,6 +26,8 @@ struct prompt {
     int64_t expected; /* predicted tokens of a completion; longest first, ties by index */
     const uint32_t *which; /* [samples] random key of each instead of first_sample + i, NULL */
     const int64_t *most; /* [samples] most tokens of each instead of max_new_tokens, NULL: none */
+    const struct known_text *earlier; /* [earlier_count] completions of the prompt from before */
+    int64_t earlier_count;
 };
 
 struct completion {

@@ -373,6 +373,95 @@ static void guesses_that_are_right_save_steps(void **state)
     scene_close(&s);
 }
 
+/* What a prompt's completions repeat of an earlier round is guessed from the first token on; texts that
+ * are beside the point cost rows, never a bit. */
+static void earlier_texts_are_guessed_from(void **state)
+{
+    enum { NOISE = 7 };
+    (void)state;
+    struct scene s;
+    struct completion_set before;
+    struct completion_set set;
+    struct generate_stats plain;
+    struct generate_stats known;
+    struct known_text texts[PROMPTS][SAMPLES];
+    static const int32_t NOISE_IDS[NOISE] = {9, 9, 8, 9, 9, 8, 7};
+    scene_open(&s);
+    struct generate_args args = args_of(&s);
+    args.limits = (struct generate_limits){.max_rows = 3, .drafts = DRAFTS_ALWAYS};
+    tiny_need(generate(&args, &before, &plain));
+    for (int p = 0; p < PROMPTS; p++) {
+        for (int k = 0; k < SAMPLES; k++) {
+            const struct completion *c = &before.items[p * SAMPLES + k];
+            texts[p][k] = (struct known_text){c->ids, c->count};
+        }
+        s.prompts[p].earlier = texts[p];
+        s.prompts[p].earlier_count = SAMPLES;
+    }
+    tiny_need(generate(&args, &set, &known));
+    same_set(&before, &set);
+    assert_true(known.accepted > plain.accepted + PROMPTS * SAMPLES);
+    assert_true(known.decode_steps < plain.decode_steps * 2 / 3);
+    completion_set_close(&set);
+    run_everywhere(args, &set);
+    same_set(&before, &set);
+    completion_set_close(&set);
+    for (int p = 0; p < PROMPTS; p++) {
+        for (int k = 0; k < SAMPLES; k++) {
+            texts[p][k] = (struct known_text){NOISE_IDS, k % (NOISE + 1)};
+        }
+    }
+    tiny_need(generate(&args, &set, NULL));
+    same_set(&before, &set);
+    completion_set_close(&set);
+    completion_set_close(&before);
+    scene_close(&s);
+}
+
+/* The prompt whose completions are expected to be longest starts first. */
+static enum status note_end(void *ctx, struct completion *done)
+{
+    int64_t *last = ctx;
+    *last = done->prompt;
+    return STATUS_OK;
+}
+
+static void long_prompts_start_first(void **state)
+{
+    (void)state;
+    struct scene s;
+    scene_open(&s);
+    for (int64_t longest = 0; longest < PROMPTS; longest++) {
+        struct completion_set set;
+        int64_t last = -1;
+        int64_t most[PROMPTS][SAMPLES];
+        struct generate_args args = args_of(&s);
+        args.limits.max_rows = 2 * SAMPLES;
+        args.limits.drafts = DRAFTS_NEVER;
+        args.done = note_end;
+        args.done_ctx = &last;
+        for (int64_t p = 0; p < PROMPTS; p++) {
+            for (int64_t k = 0; k < SAMPLES; k++) {
+                most[p][k] = p == longest ? 40 : 4;
+            }
+            s.prompts[p].most = most[p];
+            s.prompts[p].expected = most[p][0];
+        }
+        struct generate_stats told;
+        struct generate_stats untold;
+        tiny_need(generate(&args, &set, &told));
+        assert_int_equal(last, longest);
+        completion_set_close(&set);
+        for (int64_t p = 0; p < PROMPTS; p++) {
+            s.prompts[p].expected = most[p][0] == 40 ? 4 : 40; /* the worst advice */
+        }
+        tiny_need(generate(&args, &set, &untold));
+        assert_true(told.steps < untold.steps && told.occupancy > untold.occupancy);
+        completion_set_close(&set);
+    }
+    scene_close(&s);
+}
+
 static void impossible_limits_say_so(void **state)
 {
     (void)state;
@@ -413,6 +502,8 @@ int main(void)
         cmocka_unit_test(callbacks_may_take_completions),
         cmocka_unit_test(work_is_counted),
         cmocka_unit_test(guesses_that_are_right_save_steps),
+        cmocka_unit_test(earlier_texts_are_guessed_from),
+        cmocka_unit_test(long_prompts_start_first),
         cmocka_unit_test(impossible_limits_say_so),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
