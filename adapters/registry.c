@@ -78,8 +78,6 @@ static enum status attach_sites(struct adapter *a, struct model *m, const struct
                         ADAPTER_MAX_ALPHA);
         }
         TRY(a->family->attach(a, site, rank, alpha));
-        site->hook.next = site->linear->hooks;
-        site->linear->hooks = &site->hook;
         a->count++;
     }
     a->param_count = a->params->count - a->first_param;
@@ -117,8 +115,33 @@ enum status adapter_attach(struct adapter **out, struct model *m, struct param_s
         adapter_close(a);
         return status;
     }
+    adapter_hang(a, -1);
     *out = a;
     return STATUS_OK;
+}
+
+void adapter_hang(struct adapter *a, int32_t slot)
+{
+    adapter_take_off(a);
+    for (int64_t i = 0; i < a->count; i++) {
+        struct adapter_site *site = &a->sites[i];
+        site->hook.slot = slot;
+        site->hook.next = site->linear->hooks;
+        site->linear->hooks = &site->hook;
+    }
+}
+
+void adapter_take_off(struct adapter *a)
+{
+    for (int64_t i = 0; i < a->count; i++) {
+        struct hook **at = &a->sites[i].linear->hooks;
+        while (*at && *at != &a->sites[i].hook) {
+            at = &(*at)->next;
+        }
+        if (*at) {
+            *at = a->sites[i].hook.next;
+        }
+    }
 }
 
 void adapter_initialize(struct adapter *a, uint64_t seed)
@@ -133,15 +156,7 @@ void adapter_close(struct adapter *a)
     if (!a) {
         return;
     }
-    for (int64_t i = 0; i < a->count; i++) {
-        struct hook **at = &a->sites[i].linear->hooks;
-        while (*at && *at != &a->sites[i].hook) {
-            at = &(*at)->next;
-        }
-        if (*at) {
-            *at = a->sites[i].hook.next;
-        }
-    }
+    adapter_take_off(a);
     free(a->sites);
     adapter_config_close(&a->config);
     free(a);

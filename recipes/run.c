@@ -26,7 +26,8 @@ static enum status open_backend(struct run *r)
         .compute = (enum compute)c->compute,
         .k_slices = (int)c->k_slices,
     };
-    TRY(ops_context_open(&r->ops, &options));
+    TRY(ops_context_open(&r->own_ops, &options));
+    r->ops = &r->own_ops;
     r->ops_open = true;
     return STATUS_OK;
 }
@@ -165,6 +166,30 @@ enum status run_open(struct run *r, const struct command_args *args, enum recipe
     TRY(command_resolve_recipe(&r->recipe, r->comm.size));
     const char *path = args->model ? args->model : r->recipe.model_name_or_path;
     return comm_agree(&r->comm, open_parts(r, path));
+}
+
+enum status run_open_member(struct run *r, const struct run *leader, struct recipe *recipe)
+{
+    *r = (struct run){
+        .recipe = *recipe,
+        .helper = leader->helper,
+        .leader = leader,
+        .comm = leader->comm,
+        .ops = leader->ops,
+        .model = leader->model,
+        .tokenizer = leader->tokenizer,
+        .chat = leader->chat,
+        .format = leader->format,
+        .stop_count = leader->stop_count,
+    };
+    *recipe = (struct recipe){0};
+    memcpy(r->stops, leader->stops, sizeof r->stops);
+    memcpy(r->tokenizer_folder, leader->tokenizer_folder, sizeof r->tokenizer_folder);
+    param_set_open(&r->params);
+    TRY(recipe_resolve(&r->recipe, r->comm.size));
+    r->format.system_prompt = r->recipe.system_prompt;
+    r->format.template_kwargs = r->recipe.chat_template_kwargs;
+    return STATUS_OK;
 }
 
 /* Replaces {prompt} in the recipe's prompt_template. */
@@ -399,7 +424,7 @@ enum status run_evaluate(struct run *r, const char *label, bool hooks, struct ev
     };
     const struct eval_env env = {
         .model = r->model,
-        .ops = &r->ops,
+        .ops = r->ops,
         .comm = &r->comm,
         .format = r->format,
         .row = run_row,
@@ -414,20 +439,22 @@ void run_close(struct run *r)
     model_reference_close(&r->reference);
     adapter_close(r->adapter);
     param_set_close(&r->params);
-    chat_template_close(r->chat);
-    tokenizer_close(r->tokenizer);
     dataset_close(r->train.set);
     dataset_close(r->test.set);
-    model_close(r->model);
+    if (!r->leader) {
+        chat_template_close(r->chat);
+        tokenizer_close(r->tokenizer);
+        model_close(r->model);
+    }
     if (r->ops_open) {
-        ops_context_close(&r->ops);
+        ops_context_close(&r->own_ops);
     }
     free(r->recipe_text);
     if (r->comm_open) {
         comm_close(&r->comm);
     }
     recipe_close(&r->recipe);
-    helper_stop(r->helper);
+    helper_stop(r->leader ? NULL : r->helper);
 }
 
 enum status stage_end(struct run *r, enum status status)

@@ -24,9 +24,12 @@ struct run_data {
 struct run {
     struct recipe recipe;
     struct helper *helper; /* starts judges' processes; NULL: no reward needs one */
+    const struct run *leader; /* a member of a population: helper, ranks, backend, model and tokenizer
+                                 are the leader's; NULL: its own */
     struct comm comm;
     bool comm_open;
-    struct ops_context ops;
+    struct ops_context *ops;
+    struct ops_context own_ops;
     bool ops_open;
     struct model *model;
     struct tokenizer *tokenizer;
@@ -50,6 +53,11 @@ struct run {
 MUST_USE enum status run_open(struct run *r, const struct command_args *args,
                               enum recipe_method method);
 
+/* Opens a run over the leader's ranks, backend, model and tokenizer. `recipe` is unresolved and taken
+ * over; it becomes resolved. Close the member before its leader. */
+MUST_USE enum status run_open_member(struct run *r, const struct run *leader,
+                                     struct recipe *recipe);
+
 /* Opens the train split and, when there is one, the test split. Fails with RECIPE or INPUT. */
 MUST_USE enum status run_open_data(struct run *r);
 
@@ -66,6 +74,12 @@ MUST_USE enum status run_export(void *run, const char *folder);
 /* Refuses to resume another recipe (names the keys that differ) and takes world_size from the
  * checkpoint. Call before run_train. */
 MUST_USE enum status run_check_resume(struct run *r);
+
+/* The run's folder, and a trainer over the method: train_run in pieces. *args is filled and, like config
+ * and method, stays alive until trainer_close, which is due after a failure, too. */
+MUST_USE enum status run_train_open(struct run *r, const struct train_config *config,
+                                    const struct train_method *method, struct train_args *args,
+                                    struct trainer **out);
 
 /* Runs the method over the loop. */
 MUST_USE enum status run_train(struct run *r, const struct train_config *config,

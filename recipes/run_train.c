@@ -134,14 +134,16 @@ static enum status start_folder(struct run *r)
     return file_write_atomic(path, r->recipe_text, strlen(r->recipe_text));
 }
 
-enum status run_train(struct run *r, const struct train_config *config,
-                      const struct train_method *method, struct train_result *out)
+enum status run_train_open(struct run *r, const struct train_config *config,
+                           const struct train_method *method, struct train_args *args,
+                           struct trainer **out)
 {
+    *out = NULL;
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? start_folder(r) : STATUS_OK));
-    const struct train_args args = {
+    *args = (struct train_args){
         .config = config,
         .comm = &r->comm,
-        .ops = &r->ops,
+        .ops = r->ops,
         .params = &r->params,
         .method = method,
         .export_fn = run_export,
@@ -150,12 +152,28 @@ enum status run_train(struct run *r, const struct train_config *config,
         .world_size = r->recipe.world_size,
     };
     train_signals_install();
-    TRY(train_run(&args, out));
-    if (out->already_finished && r->comm.rank == 0) {
+    TRY(trainer_open(out, args));
+    if (trainer_done(*out) && r->comm.rank == 0) {
         report_note("already finished: %s has all %lld steps", r->recipe.output_dir,
-                    (long long)out->steps);
+                    (long long)trainer_at(*out));
     }
     return STATUS_OK;
+}
+
+enum status run_train(struct run *r, const struct train_config *config,
+                      const struct train_method *method, struct train_result *out)
+{
+    struct train_args args;
+    struct trainer *t;
+    enum status status = run_train_open(r, config, method, &args, &t);
+    while (status == STATUS_OK && !trainer_done(t)) {
+        status = trainer_step(t);
+    }
+    if (status == STATUS_OK) {
+        status = trainer_finish(t);
+    }
+    trainer_close(t, out);
+    return status;
 }
 
 enum status run_summarize(const struct run *r, const struct train_result *result)

@@ -162,6 +162,7 @@ struct recipe {
     bool log_completions;
     int64_t num_completions_to_print;
     json_t *env;
+    json_t *population; /* a list of mappings: what each member has of its own */
 
     /* Graft's own */
     int compute; /* enum compute */
@@ -326,6 +327,13 @@ MUST_USE enum status recipe_override(struct recipe *r, const char *argument);
  * training.md 1.1, naming the numbers that would work), required keys, losses of the method. Fails
  * with RECIPE. */
 MUST_USE enum status recipe_resolve(struct recipe *r, int64_t ranks);
+
+/* Members of the population, 0: the recipe is one run. */
+int64_t recipe_members(const struct recipe *r);
+
+/* Makes an unresolved recipe that of its member `i`: its keys set, no population, output_dir
+ * OUTPUT/member-i. Fails with RECIPE. */
+MUST_USE enum status recipe_become_member(struct recipe *r, int64_t i);
 
 /* Frees and zeroes. */
 void recipe_close(struct recipe *r);

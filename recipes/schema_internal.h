@@ -174,6 +174,10 @@ MUST_USE enum status schema_check_objective(const struct recipe *r);
 /* dataset_mixture, datasets and the keys beside them. Fails with RECIPE naming keys and the rule. */
 MUST_USE enum status schema_check_mixture(struct recipe *r);
 
+/* What members of a population may set, and what a population needs. Fails with RECIPE naming key and
+ * member. */
+MUST_USE enum status schema_check_population(const struct recipe *r);
+
 /* Appends a note; the text is copied. */
 MUST_USE enum status schema_note(struct recipe *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

@@ -282,6 +282,7 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     TRY(check_run(r));
     TRY(schema_check_loss(r));
     TRY(check_optim(r));
+    TRY(schema_check_population(r));
     TRY(resolve_data(r));
     fill_unset(r);
     if (isnan(r->neftune_noise_alpha)) {

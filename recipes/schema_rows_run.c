@@ -53,6 +53,9 @@ static const struct recipe_field ROWS[] = {
     {"num_completions_to_print", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE,
      AT(num_completions_to_print), "null", NULL, 0, MANY, NULL, RECIPE_GRPO, "run",
      "completions a logged step writes; null: all"},
+    {"population", NULL, FIELD_MAPS, 0, AT(population), "null", NULL, 0, 0, NULL, RECIPE_GRPO,
+     "run", "[{seed: 1}, {learning_rate: 1.0e-4}, ...]: an adapter for each, trained side by side on "
+     "one base, each as its own run in output_dir/member-N"},
     {"env", NULL, FIELD_DICT, FIELD_FREE, AT(env), "null", NULL, 0, 0, NULL, 0, "run",
      "environment variables to set"},
 

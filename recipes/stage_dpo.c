@@ -53,7 +53,7 @@ static enum status train(struct run *r, const struct dpo_data *data)
     };
     const struct dpo_env env = {
         .model = r->model,
-        .ops = &r->ops,
+        .ops = r->ops,
         .comm = &r->comm,
         .pairs = &data->train,
         .eval = data->eval.count > 0 ? &data->eval : NULL,

@@ -77,7 +77,7 @@ static enum status train(struct run *r, const struct kto_data *data)
     };
     const struct kto_env env = {
         .model = r->model,
-        .ops = &r->ops,
+        .ops = r->ops,
         .comm = &r->comm,
         .rows = &data->train,
         .eval = data->eval.count > 0 ? &data->eval : NULL,

@@ -99,7 +99,7 @@ static enum status train(struct run *r, const struct example_set *examples,
     };
     const struct sft_env env = {
         .model = r->model,
-        .ops = &r->ops,
+        .ops = r->ops,
         .comm = &r->comm,
         .train = examples,
         .eval = held_out->count > 0 ? held_out : NULL,

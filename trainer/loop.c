@@ -44,6 +44,8 @@ struct trainer {
     int64_t skipped;
     int64_t skipped_in_a_row;
     int64_t saved;    /* step of the newest checkpoint */
+    double start;     /* clock_seconds */
+    bool already_finished;
     double loss_sum;
     int64_t loss_count;
     struct schedule_state schedule; /* of an adaptive schedule */
@@ -267,7 +269,7 @@ static enum status log_step(struct trainer *t, const struct step_result *r, doub
     if (status == STATUS_OK && a->comm->rank == 0) {
         status = append_line(t, line);
         if (shows_progress(t)) {
-            report_progress(line, t->step, a->config->max_steps);
+            report_progress(a->config->label, line, t->step, a->config->max_steps);
         }
     }
     json_decref(line);
@@ -286,7 +288,7 @@ static enum status evaluate_start(struct trainer *t)
                               : FAIL(MEMORY, "log: no memory for a line");
     if (status == STATUS_OK && a->comm->rank == 0) {
         status = append_line(t, line);
-        report_progress(line, 0, a->config->max_steps);
+        report_progress(a->config->label, line, 0, a->config->max_steps);
     }
     json_decref(line);
     return comm_agree(a->comm, status);
@@ -459,50 +461,92 @@ static enum status after_step(struct trainer *t)
     return STATUS_OK;
 }
 
-static enum status run_steps(struct trainer *t)
+enum status trainer_open(struct trainer **out, const struct train_args *a)
 {
-    while (t->step < t->a->config->max_steps) {
-        struct step_result result = {0};
-        const double start = clock_seconds();
-        TRY(train_step(t, &result));
-        TRY(log_step(t, &result, clock_seconds() - start));
-        TRY(after_step(t));
+    struct trainer *t = calloc(1, sizeof *t);
+    *out = t;
+    if (!t) {
+        return FAIL(MEMORY, "training: no memory");
     }
-    return STATUS_OK;
+    *t = (struct trainer){.a = a, .saved = -1, .start = clock_seconds(),
+                          .log_history = json_array()};
+    ASSERT(a->method->metrics >= 1 && a->method->metrics <= TRAIN_MAX_METRICS);
+    if (a->comm->size > a->config->shards) {
+        return FAIL(RECIPE, "%d ranks but shards: %d; start at most %d ranks or raise shards",
+                    a->comm->size, a->config->shards, a->config->shards);
+    }
+    const struct optim_rates peak = optim_rates(&a->config->optim, 1.0);
+    schedule_start(&t->schedule, &a->config->optim.schedule, peak.lr);
+    TRY(shard_sum_open(&t->sum, a->config->shards, a->params->total));
+    TRY(resume(t));
+    t->already_finished = trainer_done(t);
+    return evaluate_start(t);
+}
+
+bool trainer_done(const struct trainer *t)
+{
+    return t->step >= t->a->config->max_steps;
+}
+
+int64_t trainer_at(const struct trainer *t)
+{
+    return t->step;
+}
+
+enum status trainer_step(struct trainer *t)
+{
+    struct step_result result = {0};
+    const double start = clock_seconds();
+    TRY(train_step(t, &result));
+    TRY(log_step(t, &result, clock_seconds() - start));
+    return after_step(t);
+}
+
+enum status trainer_save(struct trainer *t)
+{
+    return save_checkpoint(t);
+}
+
+enum status trainer_finish(struct trainer *t)
+{
+    const struct train_args *a = t->a;
+    TRY(comm_agree(a->comm, a->comm->rank == 0 ? write_final_state(t) : STATUS_OK));
+    return comm_agree(a->comm, a->comm->rank == 0
+                                   ? a->export_fn(a->export_ctx, a->config->output_dir)
+                                   : STATUS_OK);
+}
+
+void trainer_close(struct trainer *t, struct train_result *out)
+{
+    if (!t) {
+        return;
+    }
+    *out = (struct train_result){
+        .steps = t->step,
+        .skipped = t->skipped,
+        .train_loss = t->loss_count ? t->loss_sum / (double)t->loss_count : 0.0,
+        .seconds = clock_seconds() - t->start,
+        .already_finished = t->already_finished,
+    };
+    shard_sum_close(&t->sum);
+    report_events_close(t->events);
+    json_decref(t->log_history);
+    free(t->shard_of);
+    free(t->mine);
+    free(t->sums);
+    free(t);
 }
 
 enum status train_run(const struct train_args *a, struct train_result *out)
 {
-    struct trainer t = {.a = a, .saved = -1, .log_history = json_array()};
-    const double start = clock_seconds();
-    enum status status = STATUS_OK;
-    ASSERT(a->method->metrics >= 1 && a->method->metrics <= TRAIN_MAX_METRICS);
-    if (a->comm->size > a->config->shards) {
-        status = FAIL(RECIPE, "%d ranks but shards: %d; start at most %d ranks or raise shards",
-                      a->comm->size, a->config->shards, a->config->shards);
+    struct trainer *t;
+    enum status status = trainer_open(&t, a);
+    while (status == STATUS_OK && !trainer_done(t)) {
+        status = trainer_step(t);
     }
-    TRY_TO(status, out, status);
-    const struct optim_rates peak = optim_rates(&a->config->optim, 1.0);
-    schedule_start(&t.schedule, &a->config->optim.schedule, peak.lr);
-    TRY_TO(status, out, shard_sum_open(&t.sum, a->config->shards, a->params->total));
-    TRY_TO(status, out, resume(&t));
-    out->already_finished = t.step >= a->config->max_steps;
-    TRY_TO(status, out, evaluate_start(&t));
-    TRY_TO(status, out, run_steps(&t));
-    TRY_TO(status, out, comm_agree(a->comm, a->comm->rank == 0 ? write_final_state(&t) : STATUS_OK));
-    TRY_TO(status, out, comm_agree(a->comm, a->comm->rank == 0
-                                                ? a->export_fn(a->export_ctx, a->config->output_dir)
-                                                : STATUS_OK));
-    out->train_loss = t.loss_count ? t.loss_sum / (double)t.loss_count : 0.0;
-out:
-    out->steps = t.step;
-    out->skipped = t.skipped;
-    out->seconds = clock_seconds() - start;
-    shard_sum_close(&t.sum);
-    report_events_close(t.events);
-    json_decref(t.log_history);
-    free(t.shard_of);
-    free(t.mine);
-    free(t.sums);
+    if (status == STATUS_OK) {
+        status = trainer_finish(t);
+    }
+    trainer_close(t, out);
     return status;
 }

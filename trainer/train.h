@@ -16,6 +16,7 @@
 
 struct train_config {
     const char *output_dir;
+    const char *label;          /* in front of progress lines, "member 2: "; NULL: nothing */
     int64_t max_steps;          /* > 0 after resolution by the stage */
     int64_t logging_steps;
     int64_t save_steps;         /* 0: only at the end */
@@ -93,6 +94,32 @@ struct train_result {
 /* Runs to max_steps. Fails with INTERRUPTED after a signal (checkpoint saved), NUMERIC after
  * max_nonfinite_steps, IO when a checkpoint can't be written (the previous one stays intact). */
 MUST_USE enum status train_run(const struct train_args *a, struct train_result *out);
+
+/* The same in pieces, for several trainings side by side. */
+struct trainer;
+
+/* Resumes, or starts with the evaluation of eval_on_start. `a` and what it points to are borrowed until
+ * trainer_close, which is due after a failure as well. */
+MUST_USE enum status trainer_open(struct trainer **out, const struct train_args *a);
+
+/* True when max_steps are done. */
+bool trainer_done(const struct trainer *t);
+
+/* Steps done. */
+int64_t trainer_at(const struct trainer *t);
+
+/* One step with its log line and, when due or asked for by a signal, its checkpoint. Fails as
+ * train_run; after INTERRUPTED the checkpoint is there. */
+MUST_USE enum status trainer_step(struct trainer *t);
+
+/* A checkpoint of the step at hand, when there is none yet. */
+MUST_USE enum status trainer_save(struct trainer *t);
+
+/* The run's final files. */
+MUST_USE enum status trainer_finish(struct trainer *t);
+
+/* Frees; *out says how it went. NULL is allowed and leaves *out alone. */
+void trainer_close(struct trainer *t, struct train_result *out);
 
 /* Installs the handlers: SIGTERM, SIGINT, SIGUSR1 ask for a checkpoint and exit 5; a second signal
  * stops at once. */

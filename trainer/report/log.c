@@ -174,10 +174,11 @@ static const struct {
     {"step_time", "s/step", 2, 'f'},
 };
 
-void report_progress(const json_t *line, int64_t step, int64_t total)
+void report_progress(const char *label, const json_t *line, int64_t step, int64_t total)
 {
     char text[512];
-    int used = snprintf(text, sizeof text, "step %" PRId64 "/%" PRId64, step, total);
+    int used = snprintf(text, sizeof text, "%sstep %" PRId64 "/%" PRId64, label ? label : "", step,
+                        total);
     for (size_t i = 0; i < sizeof PROGRESS / sizeof *PROGRESS; i++) {
         const json_t *value = json_object_get(line, PROGRESS[i].key);
         if (!json_is_number(value) || used < 0 || (size_t)used + 48 >= sizeof text) {

@@ -48,8 +48,9 @@ MUST_USE enum status report_events_write(struct event_file *f, int64_t step, con
 /* Closes; NULL is allowed. */
 void report_events_close(struct event_file *f);
 
-/* One line of progress on stderr: "step 12/60  loss 0.123  reward 0.51  ...". */
-void report_progress(const json_t *line, int64_t step, int64_t total);
+/* One line of progress on stderr: "step 12/60  loss 0.123  reward 0.51  ...", behind `label` (NULL:
+ * nothing). */
+void report_progress(const char *label, const json_t *line, int64_t step, int64_t total);
 
 /* Message on stderr, with a newline. */
 void report_note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -1,0 +1,227 @@
+/*
+ * The members of a population, one optimizer step of each in turn; see population.h.
+ *
+ * The model has the hooks of one member at a time: a member's adapter is hung on it before anything is
+ * computed for that member. Members that a kill left at different steps are no special case: the one
+ * that is furthest behind goes first.
+ */
+#include "recipes/population.h"
+
+#include <string.h>
+
+#include "recipes/grpo_training.h"
+#include "trainer/format/file.h"
+#include "trainer/report/report.h"
+
+struct member {
+    struct run run;
+    struct grpo_training training;
+    struct train_args args;
+    struct trainer *trainer;
+    struct train_result result;
+    json_t *before;
+    json_t *after;
+    char label[32];
+};
+
+struct population {
+    struct run *leader;
+    struct reward_set rewards;
+    struct member *items;
+    int64_t count;  /* opened */
+    int64_t at_work; /* the member whose adapter hangs on the model, -1: none */
+};
+
+/* Says which member failed. */
+static enum status named(const struct member *m, enum status status)
+{
+    return status == STATUS_OK || status == STATUS_INTERRUPTED
+               ? status
+               : status_prefix(status, "population: %s", m->label);
+}
+
+static void enter(struct population *p, int64_t i)
+{
+    if (p->at_work != i) {
+        if (p->at_work >= 0) {
+            adapter_take_off(p->items[p->at_work].run.adapter);
+        }
+        adapter_hang(p->items[i].run.adapter, -1);
+        p->at_work = i;
+    }
+}
+
+static enum status open_run(struct population *p, const struct command_args *args, int64_t i)
+{
+    struct member *m = &p->items[i];
+    struct recipe recipe;
+    const enum recipe_method method = p->leader->recipe.method;
+    (void)snprintf(m->label, sizeof m->label, "member %lld: ", (long long)i);
+    enum status status = recipe_open(&recipe, method, args->recipe_path, args->override_count,
+                                     args->overrides);
+    if (status == STATUS_OK) {
+        status = recipe_become_member(&recipe, i);
+    }
+    if (status == STATUS_OK) {
+        status = run_open_member(&m->run, p->leader, &recipe);
+    }
+    recipe_close(&recipe);
+    return status;
+}
+
+static enum status open_training(struct population *p, int64_t i)
+{
+    struct member *m = &p->items[i];
+    if (p->at_work >= 0) { /* attaching hangs the new hooks on the model */
+        adapter_take_off(p->items[p->at_work].run.adapter);
+    }
+    p->at_work = -1;
+    TRY(grpo_setup(&m->run));
+    p->at_work = i;
+    TRY(grpo_before(&m->run, &m->before));
+    TRY(grpo_training_open(&m->training, &m->run, &p->rewards));
+    m->training.loop.label = m->label;
+    return run_train_open(&m->run, &m->training.loop, &m->training.method, &m->args, &m->trainer);
+}
+
+static enum status open_members(struct population *p, const struct command_args *args)
+{
+    const int64_t count = recipe_members(&p->leader->recipe);
+    p->items = calloc((size_t)count, sizeof *p->items);
+    if (!p->items) {
+        return FAIL(MEMORY, "population: no memory for %lld members", (long long)count);
+    }
+    for (int64_t i = 0; i < count; i++) { /* all recipes first: a wrong one costs no work */
+        struct member *m = &p->items[p->count++];
+        TRY(comm_agree(&p->leader->comm, named(m, open_run(p, args, i))));
+    }
+    TRY(grpo_open_rewards(p->leader, &p->rewards));
+    for (int64_t i = 0; i < count; i++) {
+        TRY(named(&p->items[i], open_training(p, i)));
+    }
+    return STATUS_OK;
+}
+
+/* The unfinished member with the fewest steps, the first of several; -1: all are done. */
+static int64_t next_member(const struct population *p)
+{
+    int64_t next = -1;
+    for (int64_t i = 0; i < p->count; i++) {
+        const struct trainer *t = p->items[i].trainer;
+        if (!trainer_done(t) && (next < 0 || trainer_at(t) < trainer_at(p->items[next].trainer))) {
+            next = i;
+        }
+    }
+    return next;
+}
+
+/* After a signal the others save, too. */
+static enum status save_all(struct population *p)
+{
+    for (int64_t i = 0; i < p->count; i++) {
+        if (!trainer_done(p->items[i].trainer)) {
+            enter(p, i);
+            TRY(named(&p->items[i], trainer_save(p->items[i].trainer)));
+        }
+    }
+    return FAIL(INTERRUPTED, "interrupted: saved the %lld members of %s; run the same command to go on",
+                (long long)p->count, p->leader->recipe.output_dir);
+}
+
+static enum status run_steps(struct population *p)
+{
+    for (int64_t i = next_member(p); i >= 0; i = next_member(p)) {
+        enter(p, i);
+        const enum status status = named(&p->items[i], trainer_step(p->items[i].trainer));
+        if (status == STATUS_INTERRUPTED) {
+            return save_all(p);
+        }
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+static enum status finish_member(struct population *p, int64_t i)
+{
+    struct member *m = &p->items[i];
+    enter(p, i);
+    TRY(trainer_finish(m->trainer));
+    trainer_close(m->trainer, &m->result);
+    m->trainer = NULL;
+    return grpo_after(&m->run, &m->after);
+}
+
+/* One object for all members, as stage_grpo prints for one. */
+static enum status summarize(struct population *p)
+{
+    json_t *members = json_array();
+    json_t *line = json_pack("{s:s, s:s, s:o}", "method",
+                             recipe_method_name(p->leader->recipe.method), "output_dir",
+                             p->leader->recipe.output_dir, "members", members);
+    enum status status = line ? STATUS_OK : FAIL(MEMORY, "population: no memory for a summary");
+    for (int64_t i = 0; status == STATUS_OK && i < p->count; i++) {
+        struct member *m = &p->items[i];
+        json_t *own;
+        status = grpo_summary(&m->run, &m->result, m->before, m->after, &own);
+        if (status == STATUS_OK) {
+            (void)json_object_set(own, "keys",
+                                  json_array_get(p->leader->recipe.population, (size_t)i));
+            (void)json_array_append_new(members, own);
+        }
+    }
+    char *text = status == STATUS_OK ? json_dumps(line, JSON_COMPACT) : NULL;
+    if (text) {
+        report_result("%s", text);
+    }
+    free(text);
+    json_decref(line);
+    return status;
+}
+
+static enum status run_population(struct population *p, const struct command_args *args)
+{
+    TRY(open_members(p, args));
+    TRY(run_steps(p));
+    for (int64_t i = 0; i < p->count; i++) {
+        TRY(named(&p->items[i], finish_member(p, i)));
+    }
+    const struct comm *comm = &p->leader->comm;
+    return comm_agree(comm, comm->rank == 0 ? summarize(p) : STATUS_OK);
+}
+
+static void close_members(struct population *p)
+{
+    for (int64_t i = 0; i < p->count; i++) {
+        struct member *m = &p->items[i];
+        trainer_close(m->trainer, &m->result);
+        grpo_training_close(&m->training);
+        json_decref(m->before);
+        json_decref(m->after);
+        run_close(&m->run);
+    }
+    free(p->items);
+    reward_set_close(&p->rewards);
+}
+
+/* The recipe of the whole beside the members' folders; rank 0. */
+static enum status write_recipe(const struct run *leader)
+{
+    char path[4096];
+    char *text;
+    TRY(file_mkdirs(leader->recipe.output_dir));
+    TRY(recipe_dump(&leader->recipe, &text));
+    (void)snprintf(path, sizeof path, "%s/recipe.yaml", leader->recipe.output_dir);
+    const enum status status = file_write_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+enum status population_grpo(struct run *leader, const struct command_args *args)
+{
+    struct population p = {.leader = leader, .at_work = -1};
+    const struct comm *comm = &leader->comm;
+    TRY(comm_agree(comm, comm->rank == 0 ? write_recipe(leader) : STATUS_OK));
+    const enum status status = run_population(&p, args);
+    close_members(&p);
+    return status;
+}
