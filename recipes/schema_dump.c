@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "recipes/schema_internal.h"
+#include "trainer/optim/schedule.h"
 
 static enum status finish(FILE *out, char **text)
 {
@@ -54,9 +55,18 @@ static enum status field_text(const struct recipe *r, const struct recipe_field 
     return finish(out, text);
 }
 
+/* A step's rate is the same whatever the length of the run: such a run can be made longer. */
+static bool rate_without_length(const struct recipe *r)
+{
+    return r->lr_scheduler_type == SCHEDULE_CONSTANT
+           || (r->lr_scheduler_type == SCHEDULE_CONSTANT_WITH_WARMUP
+               && (r->warmup_steps >= 1 || r->warmup_steps == 0));
+}
+
 static bool decides(const struct recipe *r, const struct recipe_field *f)
 {
-    return !(f->flags & FIELD_FREE) && schema_applies(f, r->method);
+    return !(f->flags & FIELD_FREE) && !(f->flags & FIELD_LENGTH && rate_without_length(r))
+           && schema_applies(f, r->method);
 }
 
 enum status recipe_diff(const struct recipe *a, const struct recipe *b, char **text)

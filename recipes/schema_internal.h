@@ -26,7 +26,8 @@ enum field_flags {
     FIELD_FREE = 2,     /* does not decide bits: may differ at resume */
     FIELD_OPEN_LOW = 4, /* the range leaves out its lower bound */
     FIELD_OPEN_HIGH = 8,
-    FIELD_HIDDEN = 16   /* left out of the dump (env) */
+    FIELD_HIDDEN = 16,  /* left out of the dump (env) */
+    FIELD_LENGTH = 32   /* free where the learning rate does not follow the run's length */
 };
 
 struct recipe_choice {

@@ -389,6 +389,36 @@ static void diff_names_the_keys_that_decide_bits(void **state)
     recipe_close(&b);
 }
 
+/* A run whose rates don't follow its length can be made longer. */
+static void length_is_free_under_a_constant_rate(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *schedule;
+        bool free;
+    } CASES[] = {
+        {"lr_scheduler_type: constant\n", true},
+        {"lr_scheduler_type: constant_with_warmup\nwarmup_steps: 3\n", true},
+        {"lr_scheduler_type: constant_with_warmup\nwarmup_steps: 0.5\n", false},
+        {"lr_scheduler_type: linear\n", false},
+    };
+    for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
+        struct recipe a;
+        struct recipe b;
+        char text[256];
+        char *names;
+        (void)snprintf(text, sizeof text, "%s%s", MINIMAL, CASES[i].schedule);
+        assert_int_equal(open_text(&a, RECIPE_GRPO, text), STATUS_OK);
+        assert_int_equal(open_text(&b, RECIPE_GRPO, text), STATUS_OK);
+        assert_int_equal(recipe_override(&b, "max_steps=77"), STATUS_OK);
+        assert_int_equal(recipe_diff(&a, &b, &names), STATUS_OK);
+        assert_int_equal(names == NULL, CASES[i].free);
+        free(names);
+        recipe_close(&a);
+        recipe_close(&b);
+    }
+}
+
 /* spec training.md 1.1: which of generation_batch_size and steps_per_generation follow. */
 static void grpo_batches_add_up(void **state)
 {
@@ -532,6 +562,7 @@ int main(void)
         cmocka_unit_test(defaults_follow_method_and_generation),
         cmocka_unit_test(dump_reads_back_the_same),
         cmocka_unit_test(diff_names_the_keys_that_decide_bits),
+        cmocka_unit_test(length_is_free_under_a_constant_rate),
         cmocka_unit_test(grpo_batches_add_up),
         cmocka_unit_test(missing_essentials_are_named),
         cmocka_unit_test(reference_lists_every_key),
