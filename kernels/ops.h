@@ -264,6 +264,12 @@ struct logit_args {
     float softcap; /* final_logit_softcapping, 0: none */
     struct logit_stats *stats; /* [rows] */
     bool store; /* also write z over the logits, the very numbers of the statistics (sampler) */
+    /* Also exp(z - max) of the chunk, max the new one, times the soft cap's slope d z / d logit * T
+     * and 0 at the target: the weights of the other ids' rows in d logp / d hidden. At most
+     * OPS_HEAD_CHUNK columns then. Row stride ld. */
+    float *exps;      /* [rows, n], may be the logits; or NULL */
+    uint16_t *exps16; /* instead: rounded to bf16; or NULL */
+    float *shrink;    /* [rows] with them: what exps of earlier chunks are to be multiplied by */
     float *sums; /* [rows] += sum of z, for the mean of log p over the vocabulary; NULL: not wanted */
 };
 

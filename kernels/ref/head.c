@@ -25,9 +25,29 @@ static float scaled_logit(float logit, float softcap, float inv_temperature)
     return logit * inv_temperature;
 }
 
-static void update_chunk(const struct logit_args *a, float *logits, int64_t n, int64_t first,
-                         int32_t target, struct logit_stats *s)
+static float cap_slope(const struct logit_args *a, float logit)
 {
+    const float t = a->softcap > 0.0f ? tanhf(logit / a->softcap) : 0.0f;
+    return 1.0f - t * t;
+}
+
+/* exps may be the logits: column i has been read. */
+static void put_exp(const struct logit_args *a, int64_t r, int64_t i, float e)
+{
+    if (a->exps16) {
+        a->exps16[r * a->ld + i] = dtype_f32_to_bf16(e);
+    } else if (a->exps) {
+        a->exps[r * a->ld + i] = e;
+    }
+}
+
+/* Columns [first, first + n) of row r; they begin at column `at` of the logits. */
+static void update_chunk(const struct logit_args *a, int64_t r, int64_t at, int64_t n)
+{
+    float *logits = a->logits + r * a->ld + at;
+    struct logit_stats *s = &a->stats[r];
+    const int32_t target = a->targets ? a->targets[r] : -1;
+    const int64_t first = a->first + at;
     float best = -INFINITY;
     int64_t best_at = -1;
     for (int64_t i = 0; i < n; i++) {
@@ -47,19 +67,26 @@ static void update_chunk(const struct logit_args *a, float *logits, int64_t n, i
     const float max = best > s->max ? best : s->max;
     float sum = 0.0f;
     float dot = 0.0f;
+    float scale = 0.0f;
     for (int64_t i = 0; i < n; i++) {
         const float z = scaled_logit(logits[i], a->softcap, a->inv_temperature);
         const float shifted = floored(z - max);
         const float e = expf(shifted);
         sum += e;
         dot = fmaf(e, shifted, dot);
-        logits[i] = a->store ? z : logits[i];
+        put_exp(a, r, i, first + i == target ? 0.0f : e * cap_slope(a, logits[i]));
+        if (a->store) {
+            logits[i] = z;
+        }
     }
     if (s->sum > 0.0f) { /* move the earlier chunks to the new maximum */
         const float shift = floored(s->max - max);
-        const float scale = expf(shift);
+        scale = expf(shift);
         dot += scale * (s->dot + shift * s->sum);
         sum += scale * s->sum;
+    }
+    if (a->shrink) {
+        a->shrink[r] = scale;
     }
     s->max = max;
     s->sum = sum;
@@ -80,13 +107,12 @@ static void stats_rows(void *ctx, int64_t begin, int64_t end, int thread)
     (void)thread;
     const struct logit_args *a = ctx;
     for (int64_t r = begin; r < end; r++) {
-        const int32_t target = a->targets ? a->targets[r] : -1;
         for (int64_t i = 0; i < a->n; i += OPS_HEAD_CHUNK) {
             const int64_t n = a->n - i < OPS_HEAD_CHUNK ? a->n - i : OPS_HEAD_CHUNK;
             if (a->sums) {
                 a->sums[r] += sum_scaled(a, a->logits + r * a->ld + i, n);
             }
-            update_chunk(a, a->logits + r * a->ld + i, n, a->first + i, target, &a->stats[r]);
+            update_chunk(a, r, i, n);
         }
     }
 }

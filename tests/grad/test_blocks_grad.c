@@ -1,6 +1,6 @@
 /*
  * Gradients of whole models by central differences, and the equalities that backward must keep:
- * checkpointing, micro-batches and skipped blocks change no bit.
+ * checkpointing, micro-batches and skipped blocks change no bit; and both ways of the head agree.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -120,7 +120,7 @@ static double check_params(struct tiny_run *r, struct tiny *t, const char *what)
     return worst;
 }
 
-static void check_config(const struct tiny_config *c, bool full)
+static void check_config(const struct tiny_config *c, bool full, int flags)
 {
     struct tiny t;
     struct tiny_run r;
@@ -134,7 +134,7 @@ static void check_config(const struct tiny_config *c, bool full)
         tiny_attach_lora(&t, 0);
     }
     make_trees(&w, &t);
-    tiny_run_open(&r, &t, &ops, w.unit, 2, TINY_GRAD);
+    tiny_run_open(&r, &t, &ops, w.unit, 2, TINY_GRAD | flags);
     const double worst = check_params(&r, &t, c->name);
     print_message("  %-16s %s: worst of %lld tensors %.1e\n", c->name, full ? "full" : "LoRA",
                   (long long)t.params.count, worst);
@@ -147,7 +147,8 @@ static void lora_gradients_agree_with_differences(void **state)
 {
     (void)state;
     for (int i = 0; TINY_CONFIGS[i].name; i++) {
-        check_config(&TINY_CONFIGS[i], false);
+        check_config(&TINY_CONFIGS[i], false, 0);
+        check_config(&TINY_CONFIGS[i], false, TINY_NO_ENTROPY);
     }
 }
 
@@ -155,7 +156,7 @@ static void full_gradients_agree_with_differences(void **state)
 {
     (void)state;
     for (int i = 0; TINY_CONFIGS[i].name; i++) {
-        check_config(&TINY_CONFIGS[i], true);
+        check_config(&TINY_CONFIGS[i], true, 0);
     }
 }
 
@@ -227,7 +228,9 @@ static struct outcome gradients(const struct tiny_config *c, bool full, int flag
         const int64_t count = first == 0 && split > 0 ? split : 3 - first;
         tiny_run_open(&r, &t, &ops, w.unit + first, count, flags | TINY_GRAD);
         memcpy(r.dlogp, weights + done, (size_t)r.batch.n_out * sizeof(float));
-        memcpy(r.dentropy, weights + 1024 + done, (size_t)r.batch.n_out * sizeof(float));
+        if (r.dentropy) {
+            memcpy(r.dentropy, weights + 1024 + done, (size_t)r.batch.n_out * sizeof(float));
+        }
         out.rows = r.batch.tokens * t.m->config.hidden;
         free(out.d_embed);
         out.d_embed = malloc((size_t)out.rows * sizeof(float));
@@ -260,8 +263,9 @@ static void checkpointing_changes_no_bit(void **state)
     (void)state;
     for (int i = 0; TINY_CONFIGS[i].name; i++) {
         for (int full = 0; full < 2; full++) {
-            struct outcome plain = gradients(&TINY_CONFIGS[i], full, 0, 0);
-            struct outcome saved = gradients(&TINY_CONFIGS[i], full, TINY_CHECKPOINT, 0);
+            const int flags = i % 2 ? TINY_NO_ENTROPY : 0;
+            struct outcome plain = gradients(&TINY_CONFIGS[i], full, flags, 0);
+            struct outcome saved = gradients(&TINY_CONFIGS[i], full, flags | TINY_CHECKPOINT, 0);
             tiny_same_bits(TINY_CONFIGS[i].name, plain.grad, saved.grad, plain.params);
             tiny_same_bits("d_embed", plain.d_embed, saved.d_embed, plain.rows);
             free_outcome(&plain);
@@ -278,9 +282,10 @@ static void micro_batches_change_no_bit(void **state)
     for (int i = 0; TINY_CONFIGS[i].name; i++) {
         const bool tied = i == 2 || i >= 4;
         for (int full = 0; full < 2 - tied; full++) {
-            struct outcome one = gradients(&TINY_CONFIGS[i], full, 0, 0);
+            const int flags = i % 2 ? 0 : TINY_NO_ENTROPY;
+            struct outcome one = gradients(&TINY_CONFIGS[i], full, flags, 0);
             for (int64_t split = 1; split < 3; split++) {
-                struct outcome two = gradients(&TINY_CONFIGS[i], full, 0, split);
+                struct outcome two = gradients(&TINY_CONFIGS[i], full, flags, split);
                 tiny_same_bits(TINY_CONFIGS[i].name, one.grad, two.grad, one.params);
                 free_outcome(&two);
             }
@@ -323,6 +328,56 @@ static void stopping_early_changes_no_bit(void **state)
     ops_context_close(&ops);
 }
 
+/* |a - b| / |b| of the gradients of one configuration with the head's backward done in its forward
+ * (no entropies) and with logits computed again (entropies of no weight). */
+static double head_ways_differ(const struct tiny_config *c, enum compute compute)
+{
+    struct tiny t;
+    struct tiny_run r;
+    struct trees w;
+    struct ops_context ops;
+    tiny_need(ops_context_open(&ops, &(struct ops_options){.threads = 2, .compute = compute}));
+    tiny_open(&t, c);
+    tiny_attach_lora(&t, 0);
+    make_trees(&w, &t);
+    tiny_run_open(&r, &t, &ops, w.unit, 3, TINY_GRAD);
+    const size_t bytes = (size_t)t.params.total * sizeof(float);
+    float *once = malloc(bytes);
+    assert_non_null(once);
+    float *zeros = r.dentropy;
+    r.dentropy = NULL;
+    memset(zeros, 0, (size_t)r.batch.n_out * sizeof *zeros);
+    tiny_run_forward(&r, &t);
+    assert_non_null(r.head.slope);
+    tiny_run_backward(&r, &t, NULL);
+    memcpy(once, t.params.grad, bytes);
+    memset(t.params.grad, 0, bytes);
+    r.dentropy = zeros;
+    tiny_run_forward(&r, &t);
+    tiny_run_backward(&r, &t, NULL);
+    for (int64_t i = 0; i < t.params.total; i++) {
+        once[i] -= t.params.grad[i];
+    }
+    const double error = norm_of(once, t.params.total) / norm_of(t.params.grad, t.params.total);
+    free(once);
+    tiny_run_close(&r);
+    tiny_close(&t);
+    ops_context_close(&ops);
+    return error;
+}
+
+static void both_ways_of_the_head_agree(void **state)
+{
+    (void)state;
+    for (int i = 0; TINY_CONFIGS[i].name; i++) {
+        const double exact = head_ways_differ(&TINY_CONFIGS[i], COMPUTE_F32);
+        const double rounded = head_ways_differ(&TINY_CONFIGS[i], COMPUTE_BF16);
+        print_message("  %-16s float32 %.1e, bfloat16 %.1e\n", TINY_CONFIGS[i].name, exact, rounded);
+        assert_true(exact < 1e-5);
+        assert_true(rounded > 0.0 && rounded < 0.01);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +387,7 @@ int main(void)
         cmocka_unit_test(checkpointing_changes_no_bit),
         cmocka_unit_test(micro_batches_change_no_bit),
         cmocka_unit_test(stopping_early_changes_no_bit),
+        cmocka_unit_test(both_ways_of_the_head_agree),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -181,9 +181,11 @@ void tiny_run_open(struct tiny_run *r, struct tiny *t, struct ops_context *ops,
     tiny_need(arena_alloc(&r->own, n, sizeof(float), &r->head.lse));
     tiny_need(arena_alloc(&r->own, n, sizeof(int32_t), &r->head.best));
     tiny_need(arena_alloc(&r->own, n, sizeof(float), &r->dlogp));
-    tiny_need(arena_alloc(&r->own, n, sizeof(float), &r->dentropy));
     tiny_fill(t, r->dlogp, r->batch.n_out, 1.0f);
-    tiny_fill(t, r->dentropy, r->batch.n_out, 0.5f);
+    if (!(flags & TINY_NO_ENTROPY)) {
+        tiny_need(arena_alloc(&r->own, n, sizeof(float), &r->dentropy));
+        tiny_fill(t, r->dentropy, r->batch.n_out, 0.5f);
+    }
 }
 
 void tiny_run_forward(struct tiny_run *r, struct tiny *t)
@@ -191,6 +193,8 @@ void tiny_run_forward(struct tiny_run *r, struct tiny *t)
     arena_rewind(&r->step, 0);
     arena_rewind(&r->scratch, 0);
     tiny_need(model_forward(t->m, &r->pass, &r->batch, &r->hidden, &r->state));
+    r->head.slope = NULL;
+    tiny_need(model_head_slope(t->m, &r->pass, r->batch.n_out, &r->head));
     tiny_need(model_head(t->m, &r->pass, r->hidden, r->batch.n_out, r->batch.targets,
                          r->temperature, &r->head));
 }
@@ -225,7 +229,7 @@ double tiny_run_loss(const struct tiny_run *r)
     double loss = 0.0;
     for (int64_t i = 0; i < r->batch.n_out; i++) {
         loss += (double)r->dlogp[i] * (double)r->head.logp[i];
-        loss += (double)r->dentropy[i] * (double)r->head.entropy[i];
+        loss += r->dentropy ? (double)r->dentropy[i] * (double)r->head.entropy[i] : 0.0;
     }
     return loss;
 }

@@ -53,9 +53,9 @@ struct tiny_run {
     struct model_state *state;
     struct head_result head;
     float *dlogp;
-    float *dentropy;
+    float *dentropy; /* NULL: TINY_NO_ENTROPY */
 };
-enum { TINY_GRAD = 1, TINY_CHECKPOINT = 2, TINY_NO_HOOKS = 4 };
+enum { TINY_GRAD = 1, TINY_CHECKPOINT = 2, TINY_NO_HOOKS = 4, TINY_NO_ENTROPY = 8 };
 
 /* Packs the units and lays out the arenas; dlogp and dentropy are random. */
 void tiny_run_open(struct tiny_run *r, struct tiny *t, struct ops_context *ops,

@@ -111,6 +111,87 @@ static void finish_means(const struct model *m, const struct logit_stats *stats,
     }
 }
 
+enum status model_head_slope(const struct model *m, const struct pass *p, int64_t n_out,
+                             struct head_result *head)
+{
+    if (!p->grad || (p->hooks && m->head.hooks)) {
+        return STATUS_OK;
+    }
+    return alloc_rows(p->step, n_out, m->config.hidden, &head->slope);
+}
+
+/* What d logp / d hidden of a tile needs besides its logits. */
+struct slope_rows {
+    float *out;       /* [rows, hidden] */
+    uint16_t *exps16; /* [rows, chunk] or NULL: the logits' memory takes them */
+    float *shrink;    /* [rows] */
+};
+
+static enum status alloc_slope(const struct pass *p, int64_t rows, int64_t width,
+                               struct slope_rows *s)
+{
+    TRY(arena_alloc(p->scratch, (size_t)rows, sizeof *s->shrink, &s->shrink));
+    if (p->ops->compute == COMPUTE_BF16) {
+        TRY(arena_alloc(p->scratch, (size_t)(rows * width), sizeof *s->exps16, &s->exps16));
+    }
+    return STATUS_OK;
+}
+
+/* out = shrink out + exps W[chunk]: the sum over ids so far of e^(z - max) W. */
+static void add_chunk_slope(const struct model *m, const struct pass *p, const struct slope_rows *s,
+                            const struct logit_args *stats)
+{
+    const int64_t hidden = m->config.hidden;
+    for (int64_t i = 0; stats->first > 0 && i < stats->rows; i++) {
+        for (int64_t c = 0; s->shrink[i] != 1.0f && c < hidden; c++) {
+            s->out[i * hidden + c] *= s->shrink[i];
+        }
+    }
+    const struct gemm_dx_args dx = {
+        .dy = stats->exps,
+        .dy16 = stats->exps16,
+        .ldy = stats->ld,
+        .m = stats->rows,
+        .w = &m->head.w,
+        .first_row = stats->first,
+        .n = stats->n,
+        .dx = s->out,
+        .ldx = hidden,
+        .alpha = 1.0f,
+        .accumulate = stats->first > 0,
+    };
+    p->ops->ops->gemm_dx(p->ops, &dx);
+}
+
+/* Turns sums over the other ids into d logp / d hidden = ((1 - p) W[target] - sum p W) / T, the cap's
+ * slope in each term. The target's own term is apart because 1 - p of a likely id would drown in the
+ * rounding of its p. */
+static void finish_slope(const struct model *m, const struct pass *p, const struct slope_rows *s,
+                         const struct logit_args *tile, float *row)
+{
+    const int64_t hidden = m->config.hidden;
+    const float cap = m->config.final_softcap;
+    for (int64_t i = 0; i < tile->rows; i++) {
+        const struct logit_stats *st = &tile->stats[i];
+        const int32_t target = tile->targets ? tile->targets[i] : -1;
+        float *out = s->out + i * hidden;
+        if (target < 0) {
+            memset(out, 0, (size_t)hidden * sizeof *out);
+            continue;
+        }
+        const struct embed_args fetch = {
+            .w = &m->head.w, .ids = &target, .rows = 1, .scale = 1.0f, .y = row};
+        p->ops->ops->embed(p->ops, &fetch);
+        const float t = cap > 0.0f ? st->target / (tile->inv_temperature * cap) : 0.0f;
+        const float own = -expm1f(st->target - logit_stats_lse(st)) * (1.0f - t * t)
+                          * tile->inv_temperature;
+        const float others = tile->inv_temperature / st->sum;
+        for (int64_t c = 0; c < hidden; c++) {
+            out[c] = own * row[c] - others * out[c];
+        }
+    }
+}
+
 enum status model_head(const struct model *m, const struct pass *p, const float *hidden,
                        int64_t n_out, const int32_t *targets, float temperature,
                        const struct head_result *out)
@@ -118,12 +199,19 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
     const size_t mark = arena_mark(p->scratch);
     const int64_t tile = n_out < HEAD_TILE ? n_out : HEAD_TILE;
     const int64_t width = chunk_at(m, 0).n;
+    const bool sloped = out->slope || (pass_plans(p) && p->grad);
+    struct slope_rows slope = {0};
     float *logits;
+    float *row;
     struct logit_stats *stats;
     TRY(check_head_hooks(m, p));
     TRY(check_targets(m, pass_plans(p) ? NULL : targets, n_out));
     TRY(alloc_rows(p->scratch, tile, width, &logits));
+    TRY(alloc_rows(p->scratch, 1, m->config.hidden, &row));
     TRY(arena_alloc(p->scratch, (size_t)tile, sizeof *stats, &stats));
+    if (sloped) {
+        TRY(alloc_slope(p, tile, width, &slope));
+    }
     for (int64_t first = 0; !pass_plans(p) && first < n_out; first += tile) {
         const int64_t rows = n_out - first < tile ? n_out - first : tile;
         struct logit_args a = stats_args(m, temperature);
@@ -143,9 +231,22 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
             a.targets = targets ? targets + first : NULL;
             a.stats = stats;
             a.sums = mean;
+            if (out->slope) {
+                const bool pairs = slope.exps16 && c.n % 2 == 0;
+                slope.out = out->slope + first * m->config.hidden;
+                a.shrink = slope.shrink;
+                a.exps16 = pairs ? slope.exps16 : NULL;
+                a.exps = pairs ? NULL : logits;
+            }
             p->ops->ops->logit_stats(p->ops, &a);
+            if (out->slope) {
+                add_chunk_slope(m, p, &slope, &a);
+            }
         }
         TRY(p->ops->ops->sync(p->ops));
+        if (out->slope) {
+            finish_slope(m, p, &slope, &a, row);
+        }
         put_results(stats, first, rows, targets, out);
         finish_means(m, stats, mean, rows);
     }
@@ -271,6 +372,18 @@ static void chunk_backward(const struct block_run *r, const struct model_backwar
     }
 }
 
+/* dhidden = dlogp d logp / d hidden: the vocabulary was done with in the forward. */
+static void scale_slope(const struct block_run *r, const struct model_backward_args *a,
+                        float *dhidden)
+{
+    const int64_t hidden = r->m->config.hidden;
+    for (int64_t i = 0; dhidden && i < r->b->n_out; i++) {
+        for (int64_t c = 0; c < hidden; c++) {
+            dhidden[i * hidden + c] = a->dlogp[i] * a->head->slope[i * hidden + c];
+        }
+    }
+}
+
 enum status head_backward(const struct block_run *r, const struct model_backward_args *a,
                           float *dhidden)
 {
@@ -279,6 +392,10 @@ enum status head_backward(const struct block_run *r, const struct model_backward
     const size_t mark = arena_mark(p->scratch);
     struct tile t = {0};
     float *logits;
+    if (a->head->slope && !a->dentropy && !a->dmean && !pass_plans(p)) {
+        scale_slope(r, a, dhidden);
+        return STATUS_OK;
+    }
     TRY(alloc_rows(p->scratch, n_out < HEAD_TILE ? n_out : HEAD_TILE, chunk_at(r->m, 0).n,
                    &logits));
     TRY(arena_alloc(p->scratch, (size_t)p->units + 1, sizeof *t.unit_begin, &t.unit_begin));

@@ -106,7 +106,14 @@ struct head_result {
     float *lse;
     int32_t *best;
     float *mean; /* mean over the vocabulary of log p */
+    float *slope; /* [n_out, hidden] d logp / d hidden, 0 where the target is -1: model_head_slope */
 };
+
+/* Takes head->slope from p->step where it spares the backward the vocabulary: in passes with a
+ * backward, while the head itself is not trained. Then dhidden = dlogp slope, unless entropies or
+ * means have derivatives too. Fails with MEMORY. */
+MUST_USE enum status model_head_slope(const struct model *m, const struct pass *p, int64_t n_out,
+                                      struct head_result *head);
 
 /* Fails with MEMORY when scratch is full, INPUT on a target outside the vocabulary. */
 MUST_USE enum status model_head(const struct model *m, const struct pass *p, const float *hidden,

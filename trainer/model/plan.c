@@ -73,8 +73,9 @@ static enum status measure_pass(const struct model *m, const struct pass *p,
 {
     float *hidden;
     struct model_state *state = NULL;
-    const struct head_result head = {0};
+    struct head_result head = {0};
     TRY(model_forward(m, p, b, &hidden, &state));
+    TRY(model_head_slope(m, p, b->n_out, &head));
     TRY(model_head(m, p, hidden, b->n_out, NULL, 1.0f, &head));
     if (!p->grad) {
         return STATUS_OK;

@@ -203,6 +203,9 @@ static enum status run_built(struct unit_pass *p, const struct batch *b,
     float *hidden;
     struct model_state *state = NULL;
     TRY(model_forward(p->model, &pass, b, &hidden, &state));
+    if (!dentropy && !dmean) {
+        TRY(model_head_slope(p->model, &pass, b->n_out, &head));
+    }
     TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, p->temperature, &head));
     float *squares = NULL;
     if (p->squares) {
