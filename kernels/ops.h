@@ -211,13 +211,16 @@ struct glu_args {
     enum activation act;
 };
 
-/* dg = dh * u * act'(g); du = dh * act(g). dg may be g's, du may be u's memory. */
+/* dg = dh * u * act'(g); du = dh * act(g). dg may be g's, du may be u's memory. dg16 and du16
+ * instead of both: rounded to bf16; or NULL. */
 struct glu_backward_args {
     const float *g;
     const float *u;
     const float *dh;
     float *dg;
     float *du;
+    uint16_t *dg16;
+    uint16_t *du16;
     int64_t count;
     enum activation act;
 };

@@ -64,8 +64,13 @@ static void backward_chunks(void *ctx, int64_t begin, int64_t end, int thread)
         activate(a->act, a->g[i], &value, &slope);
         const float dh = a->dh[i];
         const float u = a->u[i];
-        a->dg[i] = dh * u * slope;
-        a->du[i] = dh * value;
+        if (a->dg16) {
+            a->dg16[i] = dtype_f32_to_bf16(dh * u * slope);
+            a->du16[i] = dtype_f32_to_bf16(dh * value);
+        } else {
+            a->dg[i] = dh * u * slope;
+            a->du[i] = dh * value;
+        }
     }
 }
 

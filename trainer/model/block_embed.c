@@ -114,7 +114,7 @@ static enum status output_forward(const struct block_run *r, const float *x, flo
     };
     r->p->ops->ops->embed(r->p->ops, &gather);
     return norm_forward(r, &r->m->final_norm,
-                        &(struct norm_rows){s->x, y, s->rstd, n, hidden});
+                        &(struct norm_rows){s->x, y, s->rstd, n, hidden, NULL});
 }
 
 static enum status output_backward(const struct block_run *r, struct block_saved *saved, float *dy,

@@ -55,6 +55,16 @@ static enum status alloc_saved(const struct block_run *r, struct mixer_saved *s)
     return STATUS_OK;
 }
 
+/* The input of Q, K and V, an operand of their products only. */
+static enum status alloc_normed(const struct block_run *r, struct operand *out)
+{
+    const struct model_layer *l = layer_of(r);
+    const struct mixer_sizes n = sizes_of(r);
+    const bool floats =
+        linear_drops(&l->q, r->p) || linear_drops(&l->k, r->p) || linear_drops(&l->v, r->p);
+    return operand_alloc(r->p, n.rows, n.hidden, !floats && operand_rounds(r->p, n.hidden), out);
+}
+
 static void rotate(const struct block_run *r, float *x, int64_t heads, bool inverse)
 {
     const struct model_config *c = &r->m->config;
@@ -84,9 +94,9 @@ static enum status qk_norms(const struct block_run *r, struct mixer_saved *s)
         return STATUS_OK;
     }
     TRY(norm_forward(r, &l->q_norm, &(struct norm_rows){s->q_raw, s->q, s->q_rstd, rows * c->heads,
-                                                        c->head_dim}));
+                                                        c->head_dim, NULL}));
     return norm_forward(r, &l->k_norm, &(struct norm_rows){s->k_raw, s->k, s->k_rstd,
-                                                           rows * c->kv_heads, c->head_dim});
+                                                           rows * c->kv_heads, c->head_dim, NULL});
 }
 
 /* Rollout: the rows of K and V move to their cache rows. */
@@ -134,10 +144,11 @@ static enum status project_out(const struct block_run *r, const float *x, float 
     const struct model_layer *l = layer_of(r);
     const bool post = l->post_attn_norm.w != NULL;
     float *o = post ? s->o : r->recompute ? NULL : y;
-    TRY(linear_forward(&l->o, r->p, s->attn, n.q, n.rows, o, n.hidden, &s->lo));
+    const struct operand attn = {.x = s->attn, .ld = n.q, .rows = n.rows};
+    TRY(linear_forward(&l->o, r->p, &attn, o, n.hidden, &s->lo));
     if (post) {
         TRY(norm_forward(r, &l->post_attn_norm,
-                         &(struct norm_rows){s->o, y, s->o_rstd, n.rows, n.hidden}));
+                         &(struct norm_rows){s->o, y, s->o_rstd, n.rows, n.hidden, NULL}));
     }
     if (!r->recompute) {
         add_rows(r->p, y, x, n.rows * n.hidden);
@@ -151,14 +162,14 @@ static enum status mixer_forward(const struct block_run *r, const float *x, floa
     struct mixer_saved *s = &saved->u.mixer;
     const struct mixer_sizes n = sizes_of(r);
     const struct model_layer *l = layer_of(r);
-    float *normed;
+    struct operand normed;
     TRY(alloc_saved(r, s));
-    TRY(alloc_rows(r->p->scratch, n.rows, n.hidden, &normed));
+    TRY(alloc_normed(r, &normed));
     TRY(norm_forward(r, &l->attn_norm,
-                     &(struct norm_rows){x, normed, s->rstd, n.rows, n.hidden}));
-    TRY(linear_forward(&l->q, r->p, normed, n.hidden, n.rows, s->q_raw, n.q, &s->lq));
-    TRY(linear_forward(&l->k, r->p, normed, n.hidden, n.rows, s->k_raw, n.kv, &s->lk));
-    TRY(linear_forward(&l->v, r->p, normed, n.hidden, n.rows, s->v, n.kv, &s->lv));
+                     &(struct norm_rows){x, normed.x, s->rstd, n.rows, n.hidden, normed.x16}));
+    TRY(linear_forward(&l->q, r->p, &normed, s->q_raw, n.q, &s->lq));
+    TRY(linear_forward(&l->k, r->p, &normed, s->k_raw, n.kv, &s->lk));
+    TRY(linear_forward(&l->v, r->p, &normed, s->v, n.kv, &s->lv));
     TRY(qk_norms(r, s));
     rotate(r, s->q, r->m->config.heads, false);
     rotate(r, s->k, r->m->config.kv_heads, false);
@@ -179,12 +190,12 @@ struct mixer_grads {
 
 /* dy -> gradients of q, k, v after RoPE. */
 static enum status attention_backward(const struct block_run *r, struct mixer_saved *s,
-                                      const float *dy, struct mixer_grads *g)
+                                      float *dy, struct mixer_grads *g)
 {
     const struct mixer_sizes n = sizes_of(r);
     const struct model_layer *l = layer_of(r);
     struct arena *scratch = r->p->scratch;
-    const float *d_o = dy;
+    float *d_o = dy;
     float *d_attn;
     TRY(alloc_rows(scratch, n.rows, n.q, &g->q));
     TRY(alloc_rows(scratch, n.rows, n.kv, &g->k));
@@ -204,11 +215,8 @@ static enum status attention_backward(const struct block_run *r, struct mixer_sa
                                                        .per_token = 1}));
         d_o = d_post;
     }
-    const struct linear_backward_args o = {.x = s->attn,
-                                           .ldx = n.q,
-                                           .dy = d_o,
-                                           .ldy = n.hidden,
-                                           .rows = n.rows,
+    const struct linear_backward_args o = {.x = {.x = s->attn, .ld = n.q, .rows = n.rows},
+                                           .dy = {.x = d_o, .ld = n.hidden, .rows = n.rows},
                                            .dx = d_attn,
                                            .lddx = n.q};
     TRY(linear_backward(&l->o, r->p, &o, &s->lo));
@@ -254,7 +262,7 @@ static enum status qk_backward(const struct block_run *r, const struct mixer_sav
 
 /* Back through Q, K, V to the normed input; d_normed NULL: not wanted. */
 static enum status project_in_backward(const struct block_run *r, const struct mixer_saved *s,
-                                       const float *normed, const struct mixer_grads *g,
+                                       const struct operand *normed, const struct mixer_grads *g,
                                        float *d_normed)
 {
     const struct mixer_sizes n = sizes_of(r);
@@ -262,17 +270,16 @@ static enum status project_in_backward(const struct block_run *r, const struct m
     const struct {
         const struct linear *l;
         const struct linear_saved *saved;
-        const float *dy;
+        float *dy;
         int64_t cols;
     } parts[] = {{&l->q, &s->lq, g->q, n.q},
                  {&l->k, &s->lk, g->k, n.kv},
                  {&l->v, &s->lv, g->v, n.kv}};
     for (int i = 0; i < 3; i++) {
-        const struct linear_backward_args a = {.x = normed,
-                                               .ldx = n.hidden,
-                                               .dy = parts[i].dy,
-                                               .ldy = parts[i].cols,
-                                               .rows = n.rows,
+        const struct linear_backward_args a = {.x = *normed,
+                                               .dy = {.x = parts[i].dy,
+                                                      .ld = parts[i].cols,
+                                                      .rows = n.rows},
                                                .dx = d_normed,
                                                .lddx = n.hidden,
                                                .accumulate = i > 0};
@@ -288,18 +295,19 @@ static enum status mixer_backward(const struct block_run *r, struct block_saved 
     const struct mixer_sizes n = sizes_of(r);
     const struct model_layer *l = layer_of(r);
     struct mixer_grads g;
-    float *normed;
+    struct operand normed;
     float *d_normed;
     TRY(attention_backward(r, s, dy, &g));
     TRY(qk_backward(r, s, &g));
-    TRY(alloc_rows(r->p->scratch, n.rows, n.hidden, &normed));
+    TRY(alloc_normed(r, &normed));
     TRY(alloc_rows(r->p->scratch, n.rows, n.hidden, &d_normed));
     if (r->p->hooks && (l->q.hooks || l->k.hooks || l->v.hooks)) { /* weight gradients read it */
         TRY(norm_forward(r, &l->attn_norm,
-                         &(struct norm_rows){saved->x, normed, NULL, n.rows, n.hidden}));
+                         &(struct norm_rows){saved->x, normed.x, NULL, n.rows, n.hidden,
+                                             normed.x16}));
     }
     const bool wanted = dx || (r->p->hooks && l->attn_norm.hooks);
-    TRY(project_in_backward(r, s, normed, &g, wanted ? d_normed : NULL));
+    TRY(project_in_backward(r, s, &normed, &g, wanted ? d_normed : NULL));
     if (!wanted) {
         return STATUS_OK;
     }

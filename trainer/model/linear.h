@@ -44,21 +44,38 @@ struct pass {
     const struct pass_noise *noise; /* dropout and NEFTune; NULL: neither (evaluation, sampling) */
 };
 
-/* y[rows, out] = linear(x[rows, in]) with row strides ldx, ldy; `saved` is filled (from p->step)
- * when p->grad. y NULL: only `saved` is wanted (recomputation). Fails with MEMORY when an arena is
+/* Activations that products read: floats, or where a pass rounds them (COMPUTE_BF16) the bf16 that
+ * every product would make of them, the same bits for half the memory. */
+struct operand {
+    float *x;      /* [rows, cols], row stride ld; NULL where rounded */
+    uint16_t *x16; /* [rows, cols], row stride ld; NULL where not */
+    bool rounded;
+    int64_t ld;
+    int64_t rows;
+};
+
+/* True when rows of `cols` numbers can be rounded operands in this pass. */
+bool operand_rounds(const struct pass *p, int64_t cols);
+
+/* Memory for [rows, cols] from p->scratch, floats or rounded. Fails with MEMORY. */
+MUST_USE enum status operand_alloc(const struct pass *p, int64_t rows, int64_t cols, bool rounded,
+                                   struct operand *out);
+
+/* True when a hook of the linear drops numbers of its input in this pass: then it wants floats. */
+bool linear_drops(const struct linear *l, const struct pass *p);
+
+/* y[rows, out] = linear(in[rows, in]) with row stride ldy; `saved` is filled (from p->step) when
+ * p->grad. y NULL: only `saved` is wanted (recomputation). Fails with MEMORY when an arena is
  * full, RECIPE on hooks that a linear does not know. */
-MUST_USE enum status linear_forward(const struct linear *l, const struct pass *p, const float *x,
-                                    int64_t ldx, int64_t rows, float *y, int64_t ldy,
+MUST_USE enum status linear_forward(const struct linear *l, const struct pass *p,
+                                    const struct operand *in, float *y, int64_t ldy,
                                     struct linear_saved *saved);
 
 /* dx[rows, in] (+)= backward of dy through base and hooks (dx NULL: not wanted); gradients of hook
  * parameters are added by units. x is the forward's input. accumulate: add to dx. */
 struct linear_backward_args {
-    const float *x;
-    int64_t ldx;
-    const float *dy;
-    int64_t ldy;
-    int64_t rows;
+    struct operand x;
+    struct operand dy;
     float *dx;
     int64_t lddx;
     bool accumulate;

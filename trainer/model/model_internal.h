@@ -140,6 +140,7 @@ struct norm_rows {
     float *rstd; /* NULL: not wanted */
     int64_t rows;
     int64_t cols;
+    uint16_t *y16; /* instead of y: rounded; or NULL */
 };
 
 /* y = RMS norm of x with the norm's weight; rstd kept for the backward. */

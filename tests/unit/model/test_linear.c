@@ -1,6 +1,6 @@
 /*
  * The one linear against plain double loops: base, bias, two low-rank hooks, strides, units, hooks
- * switched off, recomputation, full training of weight and bias.
+ * switched off, recomputation, full training of weight and bias, rounded operands.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -98,9 +98,9 @@ static void attach_two(struct fixture *f)
                            .rank = rank[i],
                            .scale = i == 0 ? 2.0f : -0.5f};
         (void)snprintf(name, sizeof name, "A%d", i);
-        need(param_set_add(&f->params, name, 2, (const int64_t[]){rank[i], IN}, true, &h->a));
+        need(param_set_add(&f->params, name, 2, (const int64_t[]){rank[i], f->l.in}, true, &h->a));
         (void)snprintf(name, sizeof name, "B%d", i);
-        need(param_set_add(&f->params, name, 2, (const int64_t[]){OUT, rank[i]}, true, &h->b));
+        need(param_set_add(&f->params, name, 2, (const int64_t[]){f->l.out, rank[i]}, true, &h->b));
     }
     need(param_set_seal(&f->params, NULL));
     for (int64_t i = 0; i < f->params.count; i++) {
@@ -197,16 +197,14 @@ static void check_low_rank_gradient(const struct fixture *f, const struct hook *
 
 static enum status run_forward(struct fixture *f, bool wanted)
 {
-    return linear_forward(&f->l, &f->pass, f->x, LDX, ROWS, wanted ? f->y : NULL, LDY, &f->saved);
+    const struct operand in = {.x = f->x, .ld = LDX, .rows = ROWS};
+    return linear_forward(&f->l, &f->pass, &in, wanted ? f->y : NULL, LDY, &f->saved);
 }
 
 static void run_backward(struct fixture *f, bool dx, bool accumulate)
 {
-    const struct linear_backward_args a = {.x = f->x,
-                                           .ldx = LDX,
-                                           .dy = f->dy,
-                                           .ldy = LDY,
-                                           .rows = ROWS,
+    const struct linear_backward_args a = {.x = {.x = f->x, .ld = LDX, .rows = ROWS},
+                                           .dy = {.x = f->dy, .ld = LDY, .rows = ROWS},
                                            .dx = dx ? f->dx : NULL,
                                            .lddx = LDX,
                                            .accumulate = accumulate};
@@ -329,6 +327,70 @@ static void unknown_hooks_are_refused(void **state)
     close_fixture(&f);
 }
 
+/* Forward and backward of an even-sized linear in COMPUTE_BF16, over all rows or the first few. */
+static void run_rounded(struct fixture *f, bool rounded, bool given, int64_t rows)
+{
+    static uint16_t x16[ROWS * LDX];
+    static uint16_t dy16[ROWS * LDY];
+    const struct ops *ops = f->ops.ops;
+    const int64_t in = f->l.in;
+    const int64_t out = f->l.out;
+    struct linear_backward_args a = {.x = {.x = f->x, .ld = in, .rows = rows},
+                                     .dy = {.x = f->dy, .ld = given ? out : out + 2, .rows = rows},
+                                     .dx = f->dx,
+                                     .lddx = LDX,
+                                     .accumulate = true};
+    if (rounded) {
+        ops->round(&f->ops, x16, f->x, ROWS * in);
+        a.x = (struct operand){.x16 = x16, .rounded = true, .ld = in, .rows = rows};
+    }
+    if (rounded && given) {
+        ops->round(&f->ops, dy16, f->dy, ROWS * out);
+        a.dy = (struct operand){.x16 = dy16, .rounded = true, .ld = out, .rows = rows};
+    }
+    memset(f->params.grad, 0, (size_t)f->params.total * sizeof(float));
+    fill(f->y, ROWS * LDY, 40);
+    fill(f->dx, ROWS * LDX, 41);
+    need(linear_forward(&f->l, &f->pass, &a.x, f->y, LDY, &f->saved));
+    need(linear_backward(&f->l, &f->pass, &a, &f->saved));
+    assert_int_equal(f->scratch.used, 0);
+    arena_rewind(&f->step, 0);
+}
+
+/* Operands rounded once have the bits of operands that every product rounds, and a fused low-rank
+ * product those of a product of its own: the first rows of a long call equal a short call. */
+static void rounded_operands_change_no_bit(void **state)
+{
+    (void)state;
+    static struct fixture f;
+    static float y[ROWS * LDY];
+    static float dx[ROWS * LDX];
+    static float grad[2048];
+    open_fixture(&f);
+    f.ops.compute = COMPUTE_BF16;
+    f.l.in = f.l.w.shape[1] = IN - 1;
+    f.l.out = f.l.w.shape[0] = OUT - 1;
+    attach_two(&f);
+    assert_true(operand_rounds(&f.pass, f.l.in) && !operand_rounds(&f.pass, IN));
+    for (int given = 0; given < 2; given++) {
+        run_rounded(&f, false, given, ROWS);
+        memcpy(y, f.y, sizeof y);
+        memcpy(dx, f.dx, sizeof dx);
+        assert_true((size_t)f.params.total <= sizeof grad / sizeof grad[0]);
+        memcpy(grad, f.params.grad, (size_t)f.params.total * sizeof(float));
+        run_rounded(&f, true, given, ROWS);
+        assert_memory_equal(y, f.y, sizeof y);
+        assert_memory_equal(dx, f.dx, sizeof dx);
+        assert_memory_equal(grad, f.params.grad, (size_t)f.params.total * sizeof(float));
+        f.pass.units = 1; /* its 33 rows */
+        run_rounded(&f, true, given, UNITS[1]);
+        assert_memory_equal(y, f.y, (size_t)(UNITS[1] * LDY) * sizeof(float));
+        assert_memory_equal(dx, f.dx, (size_t)(UNITS[1] * LDX) * sizeof(float));
+        f.pass.units = 3;
+    }
+    close_fixture(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +398,7 @@ int main(void)
         cmocka_unit_test(hooks_switched_off),
         cmocka_unit_test(full_training),
         cmocka_unit_test(unknown_hooks_are_refused),
+        cmocka_unit_test(rounded_operands_change_no_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
