@@ -76,8 +76,16 @@ enum status recipe_train(const struct recipe *r, int64_t max_steps, int64_t step
         .shards = (int)r->shards,
         .max_nonfinite_steps = r->max_nonfinite_steps,
         .resume = r->resume == RESUME_AUTO,
-        .schedule_metric = "eval_loss",
+        .step_rows = r->per_device_train_batch_size * r->world_size * r->gradient_accumulation_steps,
+        .best = {.greater = r->greater_is_better == TRISTATE_TRUE,
+                 .load = r->load_best_model_at_end,
+                 .save = r->save_strategy == STRATEGY_BEST},
     };
+    const char *metric = r->eval_strategy == STRATEGY_NO ? NULL : r->metric_for_best_model;
+    if (metric) {
+        (void)snprintf(out->best.metric, sizeof out->best.metric, "%s%s",
+                       strncmp(metric, "eval_", 5) == 0 ? "" : "eval_", metric);
+    }
     return recipe_optim(r, &out->optim);
 }
 

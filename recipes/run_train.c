@@ -140,8 +140,14 @@ enum status run_train_open(struct run *r, const struct train_config *config,
 {
     *out = NULL;
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? start_folder(r) : STATUS_OK));
+    /* Transformers counts what is no embedding: the head too, when it is not the embedding's. */
+    int64_t weights = model_parameter_count(r->model) - r->model->config.vocab * r->model->config.hidden;
+    for (int64_t i = 0; r->adapter && i < r->params.count; i++) {
+        weights += r->params.params[i].count;
+    }
     *args = (struct train_args){
         .config = config,
+        .weights = weights,
         .comm = &r->comm,
         .ops = r->ops,
         .params = &r->params,
@@ -183,6 +189,10 @@ enum status run_summarize(const struct run *r, const struct train_result *result
                                 (json_int_t)result->steps, "train_loss", result->train_loss,
                                 "seconds", result->seconds, "skipped_steps",
                                 (json_int_t)result->skipped, "output_dir", r->recipe.output_dir);
+    if (result->best.any) {
+        (void)json_object_set_new(summary, "best_metric", json_real(result->best.metric));
+        (void)json_object_set_new(summary, "best_step", json_integer(result->best.step));
+    }
     enum status status = report_html(r->recipe.output_dir, summary);
     char *text = json_dumps(summary, JSON_COMPACT);
     if (status == STATUS_OK && text) {

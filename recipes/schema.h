@@ -34,7 +34,7 @@ enum recipe_method {
 enum recipe_sft_loss { SFT_LOSS_NLL = 100, SFT_LOSS_DFT };
 /* Losses of kto: this and the enum kto_loss. */
 enum recipe_kto_loss { KTO_LOSS_FIRST = 200 };
-enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH };
+enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH, STRATEGY_BEST };
 enum recipe_truncation { TRUNCATION_KEEP_START, TRUNCATION_KEEP_END };
 enum recipe_sampling { SAMPLING_RANDOM, SAMPLING_SEQUENTIAL };
 enum recipe_resume { RESUME_AUTO, RESUME_NEVER };
@@ -153,6 +153,9 @@ struct recipe {
     int save_strategy; /* enum recipe_strategy */
     double save_steps; /* < 1: share of max_steps */
     int64_t save_total_limit; /* 0: keep all */
+    bool load_best_model_at_end;
+    char *metric_for_best_model;
+    int greater_is_better; /* enum recipe_tristate; auto before resolution */
     int eval_strategy;        /* enum recipe_strategy */
     double eval_steps;
     bool eval_on_start;

@@ -179,6 +179,10 @@ MUST_USE enum status schema_check_mixture(struct recipe *r);
  * member. */
 MUST_USE enum status schema_check_population(const struct recipe *r);
 
+/* Saving and the best model (schema_best.c): fills metric_for_best_model and greater_is_better where
+ * something follows them. Fails with RECIPE naming both keys and the rule. */
+MUST_USE enum status schema_resolve_best(struct recipe *r);
+
 /* Appends a note; the text is copied. */
 MUST_USE enum status schema_note(struct recipe *r, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));

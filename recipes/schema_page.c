@@ -30,6 +30,10 @@ static const struct {
      "tests/cli/nonfinite.sh"},
     {"generation_batch_size and steps_per_generation", "may both be given where they agree.",
      "tests/unit/recipes/test_keys.c"},
+    {"Checkpoints", "are left by the last step under every save_strategy, so that the same command "
+                    "says when a run is finished; save_total_limit: 1 keeps the newest beside the "
+                    "best.",
+     "tests/unit/trainer/test_best.c"},
     {"Mixtures", "of datasets split off their held-out rows by seed, where TRL's split is another in "
                  "every run; and a dataset that can't be opened ends the run, where Open-R1 goes on "
                  "without it.",

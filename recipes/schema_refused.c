@@ -26,7 +26,6 @@ const struct recipe_refused RECIPE_REFUSED[] = {
     {"init_lora_weights", "orthogonal", "use true"},
     {"init_lora_weights", "lora_ga", "use true"},
     {"init_lora_weights", "mica", "use true"},
-    {"save_strategy", "best", "use steps or epoch"},
     {"eval_strategy", "best", "use steps or epoch"},
     {"train_sampling_strategy", "group_by_length",
      "rows are never padded, so there is nothing to save; use random"},

@@ -285,6 +285,7 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     TRY(schema_check_population(r));
     TRY(resolve_data(r));
     fill_unset(r);
+    TRY(schema_resolve_best(r));
     if (isnan(r->neftune_noise_alpha)) {
         r->neftune_noise_alpha = 0;
     }

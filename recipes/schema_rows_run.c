@@ -6,6 +6,12 @@
 static const struct recipe_choice STRATEGIES[] = {
     {"no", STRATEGY_NO, 0}, {"steps", STRATEGY_STEPS, 0}, {"epoch", STRATEGY_EPOCH, 0},
     {NULL, 0, 0}};
+static const struct recipe_choice SAVES[] = {
+    {"no", STRATEGY_NO, 0}, {"steps", STRATEGY_STEPS, 0}, {"epoch", STRATEGY_EPOCH, 0},
+    {"best", STRATEGY_BEST, 0}, {NULL, 0, 0}};
+static const struct recipe_choice TRISTATES[] = {
+    {"auto", TRISTATE_AUTO, 0}, {"true", TRISTATE_TRUE, 0}, {"false", TRISTATE_FALSE, 0},
+    {"null", TRISTATE_AUTO, 0}, {"none", TRISTATE_AUTO, 0}, {NULL, 0, 0}};
 static const struct recipe_choice RESUMES[] = {
     {"auto", RESUME_AUTO, 0}, {"never", RESUME_NEVER, 0}, {NULL, 0, 0}};
 static const struct recipe_choice COMPUTES[] = {
@@ -30,11 +36,19 @@ static const struct recipe_field ROWS[] = {
     {"logging_first_step", NULL, FIELD_BOOL, FIELD_FREE, AT(logging_first_step), "false", NULL, 0,
      0, NULL, 0, "run", "log step 1 too"},
     {"save_strategy", NULL, FIELD_CHOICE, FIELD_FREE, AT(save_strategy), "steps", NULL, 0, 0,
-     STRATEGIES, 0, "run", "when to save checkpoints; no: only the end"},
+     SAVES, 0, "run", "when to save checkpoints, best: at each best evaluation; the end always does"},
     {"save_steps", NULL, FIELD_FLOAT, FIELD_FREE | FIELD_OPEN_LOW, AT(save_steps), "500", NULL, 0,
      MANY, NULL, 0, "run", "steps between checkpoints; below 1: share of all steps"},
     {"save_total_limit", NULL, FIELD_INT, FIELD_NULLABLE | FIELD_FREE, AT(save_total_limit), "null",
-     NULL, 0, MANY, NULL, 0, "run", "checkpoints kept; null or 0: all"},
+     NULL, 0, MANY, NULL, 0, "run", "checkpoints kept, the newest and the best in any case; null or 0: all"},
+    {"load_best_model_at_end", NULL, FIELD_BOOL, FIELD_FREE, AT(load_best_model_at_end), "false",
+     NULL, 0, 0, NULL, 0, "run", "end with the weights of the best checkpoint"},
+    {"metric_for_best_model", NULL, FIELD_STRING, 0, AT(metric_for_best_model), "null", NULL, 0, 0,
+     NULL, 0, "run", "metric of an evaluation, with or without eval_; null: loss, where one is "
+     "needed. reduce_lr_on_plateau and greedy follow it too"},
+    {"greater_is_better", NULL, FIELD_CHOICE, 0, AT(greater_is_better), "auto", NULL, 0, 0,
+     TRISTATES, 0, "run", "whether the best metric is the greatest; auto: unless its name ends with "
+     "loss"},
     {"eval_strategy", "evaluation_strategy", FIELD_CHOICE, FIELD_FREE, AT(eval_strategy), "no",
      NULL, 0, 0, STRATEGIES, 0, "run", "when to evaluate while training"},
     {"eval_steps", NULL, FIELD_FLOAT, FIELD_NULLABLE | FIELD_FREE | FIELD_OPEN_LOW, AT(eval_steps),

@@ -40,6 +40,7 @@ struct trainer {
     const struct train_args *a;
     struct shard_sum sum;
     int64_t step;     /* steps done, skipped ones included */
+    int64_t first;    /* steps done before this process began */
     int64_t updates;  /* optimizer updates done */
     int64_t skipped;
     int64_t skipped_in_a_row;
@@ -49,6 +50,9 @@ struct trainer {
     double loss_sum;
     int64_t loss_count;
     struct schedule_state schedule; /* of an adaptive schedule */
+    struct best_state best;
+    bool new_best;    /* the step's evaluation is the best so far */
+    double flops;     /* so far */
     json_t *log_history;
     struct event_file *events; /* NULL: none */
     int *shard_of;    /* [units] scratch, grown as needed */
@@ -170,6 +174,7 @@ static enum status train_step(struct trainer *t, struct step_result *r)
     struct train_units units = {0};
     TRY(comm_agree(a->comm, a->method->prepare(a->method->ctx, t->step, &units)));
     TRY(comm_agree(a->comm, reserve_units(t, units.count)));
+    t->flops += 6.0 * (double)units.padded * (double)a->weights;
     shards_assign(units.cost, units.count, a->config->shards, t->shard_of);
     int64_t done = 0;
     TRY(comm_agree(a->comm, run_shards(t, &units, &done)));
@@ -191,27 +196,48 @@ static enum status train_step(struct trainer *t, struct step_result *r)
     return STATUS_OK;
 }
 
-/* Evaluation when it is due; an adaptive schedule follows its metric. */
+static void put_rate(json_t *line, const char *key, double count, double seconds)
+{
+    if (count > 0 && seconds > 0) {
+        (void)json_object_set_new(line, key, json_real(count / seconds));
+    }
+}
+
+/* The method's evaluation, timed. */
+static enum status evaluate(const struct trainer *t, json_t *line)
+{
+    const struct train_method *method = t->a->method;
+    const double start = clock_seconds();
+    TRY(method->evaluate(method->ctx, t->step, line));
+    const double seconds = clock_seconds() - start;
+    (void)json_object_set_new(line, "eval_runtime", json_real(seconds));
+    put_rate(line, "eval_samples_per_second", (double)method->eval_rows, seconds);
+    put_rate(line, "eval_steps_per_second", (double)method->eval_batches, seconds);
+    return STATUS_OK;
+}
+
+/* Evaluation when it is due and after the last step; the best checkpoint and an adaptive schedule
+ * follow its metric. */
 static enum status evaluate_step(struct trainer *t, json_t *line)
 {
     const struct train_args *a = t->a;
-    const struct schedule_config *schedule = &a->config->optim.schedule;
-    const int64_t every = a->config->eval_steps;
-    if (!every || !a->method->evaluate || t->step % every != 0 || t->step < a->config->eval_delay) {
+    const struct train_config *c = a->config;
+    const bool due = c->eval_steps > 0 &&
+                     (t->step % c->eval_steps == 0 || t->step == c->max_steps);
+    double metric;
+    t->new_best = false;
+    if (!due || !a->method->evaluate || t->step < c->eval_delay) {
         return STATUS_OK;
     }
-    TRY(a->method->evaluate(a->method->ctx, t->step, line));
-    if (!schedule_is_adaptive(schedule)) {
+    TRY(evaluate(t, line));
+    if (c->best.metric[0] == '\0') {
         return STATUS_OK;
     }
-    const char *name = a->config->schedule_metric;
-    const json_t *metric = json_object_get(line, name);
-    if (!json_is_number(metric)) {
-        return FAIL(RECIPE, "lr_scheduler_type: %s follows %s, which this evaluation does not have; "
-                            "use a schedule by steps, as cosine", schedule_name(schedule->kind),
-                    name);
+    TRY(best_metric(&c->best, line, &metric));
+    t->new_best = best_observe(&c->best, &t->best, t->step, metric);
+    if (schedule_is_adaptive(&c->optim.schedule)) {
+        schedule_observe(&t->schedule, &c->optim.schedule, metric);
     }
-    schedule_observe(&t->schedule, schedule, json_number_value(metric));
     return STATUS_OK;
 }
 
@@ -284,7 +310,7 @@ static enum status evaluate_start(struct trainer *t)
         return STATUS_OK;
     }
     json_t *line = json_pack("{s:i}", "step", 0);
-    enum status status = line ? a->method->evaluate(a->method->ctx, 0, line)
+    enum status status = line ? evaluate(t, line)
                               : FAIL(MEMORY, "log: no memory for a line");
     if (status == STATUS_OK && a->comm->rank == 0) {
         status = append_line(t, line);
@@ -292,6 +318,11 @@ static enum status evaluate_start(struct trainer *t)
     }
     json_decref(line);
     return comm_agree(a->comm, status);
+}
+
+static bool has_checkpoint(const struct trainer *t, int64_t step)
+{
+    return step >= 0 && checkpoint_exists(t->a->config->output_dir, step);
 }
 
 static json_t *trainer_state(const struct trainer *t)
@@ -308,8 +339,24 @@ static json_t *trainer_state(const struct trainer *t)
         .save_steps = c->save_steps,
         .batch = c->batch,
         .tokens = (int64_t)json_number_value(json_object_get(last, "num_tokens")),
+        .flops = t->flops,
+        .output_dir = c->output_dir,
+        .best = t->best,
     };
     return report_trainer_state(&state, t->log_history);
+}
+
+/* What Transformers logs at the end, into trainer_state.json alone: log.jsonl has a line a step. */
+static void append_summary(struct trainer *t, int64_t steps, double seconds)
+{
+    json_t *line = json_pack("{s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
+                             epoch_of(t), "train_runtime", seconds, "total_flos", t->flops,
+                             "train_loss", t->loss_count ? t->loss_sum / (double)t->loss_count : 0.0);
+    if (line) {
+        put_rate(line, "train_samples_per_second", (double)(steps * t->a->config->step_rows), seconds);
+        put_rate(line, "train_steps_per_second", (double)steps, seconds);
+        (void)json_array_append_new(t->log_history, line);
+    }
 }
 
 /* trainer_state.json of the whole run, beside its log; rank 0. */
@@ -328,6 +375,9 @@ static enum status save_on_rank0(struct trainer *t)
     const struct train_args *a = t->a;
     json_t *state = json_object();
     json_t *method = json_object();
+    if (t->best.step == t->step || has_checkpoint(t, t->best.step)) {
+        t->best.checkpoint = t->best.step;
+    }
     json_t *public_state = trainer_state(t);
     enum status status = STATUS_OK;
     if (!state || !method || !public_state) {
@@ -342,6 +392,8 @@ static enum status save_on_rank0(struct trainer *t)
         (void)json_object_set_new(state, "skipped", json_integer(t->skipped));
         (void)json_object_set_new(state, "skipped_in_a_row", json_integer(t->skipped_in_a_row));
         (void)json_object_set_new(state, "world_size", json_integer(a->world_size));
+        (void)json_object_set_new(state, "best", best_save(&t->best));
+        (void)json_object_set_new(state, "flops", json_real(t->flops));
         if (schedule_is_adaptive(&a->config->optim.schedule)) {
             (void)json_object_set_new(state, "schedule", schedule_state_save(&t->schedule));
         }
@@ -355,7 +407,8 @@ static enum status save_on_rank0(struct trainer *t)
                                  a->export_ctx);
     }
     if (status == STATUS_OK) {
-        status = checkpoint_prune(a->config->output_dir, a->config->save_total_limit);
+        status = checkpoint_prune(a->config->output_dir, a->config->save_total_limit,
+                                  t->best.checkpoint);
     }
     json_decref(state);
     json_decref(method);
@@ -388,6 +441,8 @@ static enum status restore(struct trainer *t, int64_t step)
     t->skipped = json_integer_value(json_object_get(state.method_state, "skipped"));
     t->skipped_in_a_row = json_integer_value(json_object_get(state.method_state,
                                                              "skipped_in_a_row"));
+    best_load(&t->best, json_object_get(state.method_state, "best"));
+    t->flops = json_number_value(json_object_get(state.method_state, "flops"));
     json_t *history = json_object_get(state.trainer_state, "log_history");
     if (json_is_array(history)) {
         (void)json_array_extend(t->log_history, history);
@@ -447,7 +502,8 @@ static enum status after_step(struct trainer *t)
                     (long long)t->step, (long long)t->skipped_in_a_row);
     }
     const bool last = t->step == a->config->max_steps;
-    const bool due = a->config->save_steps > 0 && t->step % a->config->save_steps == 0;
+    const bool due = (a->config->save_steps > 0 && t->step % a->config->save_steps == 0) ||
+                     (a->config->best.save && t->new_best);
     bool stop = false;
     TRY(comm_any(a->comm, train_stop_requested(), &stop));
     if (last || due || stop) {
@@ -458,6 +514,28 @@ static enum status after_step(struct trainer *t)
                     "interrupted: saved %s/checkpoint-%lld; run the same command to go on",
                     a->config->output_dir, (long long)t->step);
     }
+    return STATUS_OK;
+}
+
+/* The weights of the best checkpoint, when the run is to end with them. */
+static enum status load_best(struct trainer *t)
+{
+    const struct train_args *a = t->a;
+    struct checkpoint_state state = {0};
+    int64_t step = has_checkpoint(t, t->best.checkpoint) ? t->best.checkpoint : -1;
+    TRY(comm_broadcast(a->comm, &step, sizeof step, 0));
+    if (!a->config->best.load || step < 0) {
+        return STATUS_OK;
+    }
+    if (a->comm->rank == 0) {
+        report_note("the best model is that of checkpoint-%lld (%s %.6g)", (long long)step,
+                    a->config->best.metric, t->best.metric);
+    }
+    if (step == t->step) {
+        return STATUS_OK;
+    }
+    TRY(comm_agree(a->comm, checkpoint_load(a->config->output_dir, step, a->params, &state)));
+    checkpoint_state_close(&state);
     return STATUS_OK;
 }
 
@@ -476,9 +554,11 @@ enum status trainer_open(struct trainer **out, const struct train_args *a)
                     a->comm->size, a->config->shards, a->config->shards);
     }
     const struct optim_rates peak = optim_rates(&a->config->optim, 1.0);
+    best_start(&t->best);
     schedule_start(&t->schedule, &a->config->optim.schedule, peak.lr);
     TRY(shard_sum_open(&t->sum, a->config->shards, a->params->total));
     TRY(resume(t));
+    t->first = t->step;
     t->already_finished = trainer_done(t);
     return evaluate_start(t);
 }
@@ -510,10 +590,14 @@ enum status trainer_save(struct trainer *t)
 enum status trainer_finish(struct trainer *t)
 {
     const struct train_args *a = t->a;
-    TRY(comm_agree(a->comm, a->comm->rank == 0 ? write_final_state(t) : STATUS_OK));
-    return comm_agree(a->comm, a->comm->rank == 0
-                                   ? a->export_fn(a->export_ctx, a->config->output_dir)
-                                   : STATUS_OK);
+    const bool tells = a->comm->rank == 0;
+    if (tells && t->step > t->first) {
+        append_summary(t, t->step - t->first, clock_seconds() - t->start);
+    }
+    TRY(load_best(t));
+    TRY(comm_agree(a->comm, tells && t->step > t->first ? write_final_state(t) : STATUS_OK));
+    return comm_agree(a->comm, tells ? a->export_fn(a->export_ctx, a->config->output_dir)
+                                     : STATUS_OK);
 }
 
 void trainer_close(struct trainer *t, struct train_result *out)
@@ -526,6 +610,7 @@ void trainer_close(struct trainer *t, struct train_result *out)
         .skipped = t->skipped,
         .train_loss = t->loss_count ? t->loss_sum / (double)t->loss_count : 0.0,
         .seconds = clock_seconds() - t->start,
+        .best = t->best,
         .already_finished = t->already_finished,
     };
     shard_sum_close(&t->sum);

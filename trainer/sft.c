@@ -109,11 +109,13 @@ static void weigh_rows(struct sft *s)
     }
 }
 
-/* U(-b, b) with b = alpha / sqrt(L D): L is the padded length of the row's batch (training.md 3). */
-static void bound_noise(struct sft *s)
+/* The batches as Transformers pads them: their tokens (returned), and NEFTune's bounds, U(-b, b) with
+ * b = alpha / sqrt(L D), where L is the padded length of the row's batch (training.md 3). */
+static int64_t pad_batches(struct sft *s)
 {
     const int64_t batch = s->config->plan.per_device;
-    for (int64_t begin = 0; s->bound && begin < s->count; begin += batch) {
+    int64_t padded = 0;
+    for (int64_t begin = 0; begin < s->count; begin += batch) {
         const int64_t end = begin + batch < s->count ? begin + batch : s->count;
         int64_t longest = 0;
         int64_t sum = 0;
@@ -123,10 +125,12 @@ static void bound_noise(struct sft *s)
         }
         const int64_t length = s->config->padding_free ? sum : longest;
         const double size = (double)length * (double)s->env->model->config.hidden;
-        for (int64_t i = begin; i < end; i++) {
+        padded += s->config->padding_free ? sum : longest * (end - begin);
+        for (int64_t i = begin; s->bound && i < end; i++) {
             s->bound[i] = (float)(s->config->neftune_noise_alpha / sqrt(size));
         }
     }
+    return padded;
 }
 
 static enum status prepare(void *ctx, int64_t step, struct train_units *units)
@@ -152,8 +156,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
         s->num_tokens += (double)e->count;
     }
     weigh_rows(s);
-    bound_noise(s);
-    *units = (struct train_units){.count = s->count, .cost = s->cost};
+    *units = (struct train_units){.count = s->count, .cost = s->cost, .padded = pad_batches(s)};
     return STATUS_OK;
 }
 
@@ -479,6 +482,8 @@ struct train_method sft_method(struct sft *s)
         .metrics = METRIC_COUNT,
         .log = log_fields,
         .evaluate = s->env->eval ? evaluate : NULL,
+        .eval_rows = s->env->eval ? s->env->eval->count : 0,
+        .eval_batches = s->env->eval ? (s->env->eval->count + s->config->eval_batch - 1) / s->config->eval_batch : 0,
         .save_state = save_state,
         .load_state = load_state,
     };

@@ -9,6 +9,7 @@
 
 #include <jansson.h>
 
+#include "trainer/best.h"
 #include "trainer/comm/comm.h"
 #include "trainer/comm/shards.h"
 #include "trainer/model/model.h"
@@ -33,7 +34,8 @@ struct train_config {
     int64_t max_nonfinite_steps;
     bool resume;                /* resume=auto (default) or never */
     struct optim_config optim;
-    const char *schedule_metric; /* field of an evaluation that an adaptive schedule follows */
+    struct best_rule best;      /* an adaptive schedule follows its metric too */
+    int64_t step_rows;          /* of an optimizer step, all ranks; 0: not known */
 };
 
 /* Metrics of a step: named sums that are added over units in unit order. */
@@ -42,6 +44,7 @@ enum { TRAIN_MAX_METRICS = 48 };
 struct train_units {
     int64_t count;
     const int64_t *cost; /* [count] predicted tokens; decides shards */
+    int64_t padded;      /* tokens of the step as Transformers pads its batches; 0: not counted */
 };
 
 struct train_method {
@@ -58,6 +61,8 @@ struct train_method {
     enum status (*log)(void *ctx, const double *totals, json_t *line);
     /* Collective, optional: evaluation at `step`, adds eval_ fields. */
     enum status (*evaluate)(void *ctx, int64_t step, json_t *line);
+    int64_t eval_rows;    /* of an evaluation, and its batches; 0: not known */
+    int64_t eval_batches;
     /* Collective, optional: ends work that goes on beside the steps, before save_state. */
     enum status (*settle)(void *ctx);
     /* Optional: data cursor and random state for the checkpoint, and back. */
@@ -80,6 +85,7 @@ struct train_args {
     void *export_ctx;
     const char *recipe_text; /* resolved recipe, saved as recipe.yaml */
     int64_t world_size;      /* virtual ranks */
+    int64_t weights;         /* of the model but for embeddings, for total_flos; 0: not known */
 };
 
 /* What a finished run says. */
@@ -88,6 +94,7 @@ struct train_result {
     int64_t skipped;       /* non-finite steps */
     double train_loss;     /* mean of logged losses */
     double seconds;
+    struct best_state best;
     bool already_finished;
 };
 

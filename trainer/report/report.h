@@ -7,6 +7,8 @@
 #include <jansson.h>
 #include <stdint.h>
 
+#include "trainer/best.h"
+
 #include "kernels/base/status.h"
 
 /* Appends one JSON line to `output_dir`/`file` and flushes it. On resume, lines with "step" greater
@@ -28,6 +30,8 @@ struct trainer_state {
     int64_t batch;  /* per_device_train_batch_size */
     int64_t tokens; /* seen so far, 0: not counted */
     double flops;
+    const char *output_dir; /* where best.checkpoint lies */
+    struct best_state best;
 };
 
 /* A new object with Transformers' names (spec training.md 5); log_history is `lines`, an array of

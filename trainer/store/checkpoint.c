@@ -6,6 +6,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "trainer/format/file.h"
@@ -286,7 +287,18 @@ void checkpoint_state_close(struct checkpoint_state *state)
     *state = (struct checkpoint_state){0};
 }
 
-enum status checkpoint_prune(const char *output_dir, int64_t limit)
+bool checkpoint_exists(const char *output_dir, int64_t step)
+{
+    char folder[PATH_CAP];
+    struct stat info;
+    if (folder_of(folder, output_dir, "", step) != STATUS_OK) {
+        status_clear();
+        return false;
+    }
+    return stat(folder, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+enum status checkpoint_prune(const char *output_dir, int64_t limit, int64_t best)
 {
     int64_t *steps;
     int64_t count;
@@ -295,12 +307,22 @@ enum status checkpoint_prune(const char *output_dir, int64_t limit)
     }
     TRY(list_steps(output_dir, &steps, &count));
     enum status status = STATUS_OK;
-    for (int64_t i = limit; i < count && status == STATUS_OK; i++) {
+    bool has_best = false; /* beside the newest, which stays anyway */
+    for (int64_t i = 1; i < count; i++) {
+        has_best = has_best || steps[i] == best;
+    }
+    int64_t left = count;
+    const int64_t keep = limit < 1 + has_best ? 1 + has_best : limit;
+    for (int64_t i = count - 1; i > 0 && left > keep && status == STATUS_OK; i--) {
         char folder[PATH_CAP];
+        if (steps[i] == best) {
+            continue;
+        }
         status = folder_of(folder, output_dir, "", steps[i]);
         if (status == STATUS_OK) {
             status = file_remove_folder(folder);
         }
+        left--;
     }
     free(steps);
     return status;

@@ -43,5 +43,9 @@ MUST_USE enum status checkpoint_peek(const char *output_dir, int64_t step,
 /* Frees what load or peek made. */
 void checkpoint_state_close(struct checkpoint_state *state);
 
-/* Removes the oldest checkpoints beyond `limit` (0: keep all), never the newest. */
-MUST_USE enum status checkpoint_prune(const char *output_dir, int64_t limit);
+/* True when `output_dir`/checkpoint-N is a folder. */
+bool checkpoint_exists(const char *output_dir, int64_t step);
+
+/* Removes the oldest checkpoints beyond `limit` (0: keep all), never the newest, nor `best` (-1: none):
+ * with limit 1 both stay. */
+MUST_USE enum status checkpoint_prune(const char *output_dir, int64_t limit, int64_t best);

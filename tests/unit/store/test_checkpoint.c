@@ -239,13 +239,24 @@ static void prune_keeps_the_newest(void **state)
     for (int64_t step = 8; step <= 12; step++) {
         save(folder, &p, step);
     }
-    assert_int_equal(checkpoint_prune(folder, 2), STATUS_OK);
+    assert_int_equal(checkpoint_prune(folder, 2, -1), STATUS_OK);
     char path[256];
     struct stat info;
     for (int64_t step = 8; step <= 12; step++) {
         (void)snprintf(path, sizeof path, "%s/checkpoint-%lld", folder, (long long)step);
         assert_int_equal(stat(path, &info) == 0, step >= 11);
     }
+    for (int64_t step = 8; step <= 12; step++) {
+        save(folder, &p, step);
+    }
+    assert_int_equal(checkpoint_prune(folder, 1, 9), STATUS_OK); /* the newest and the best */
+    for (int64_t step = 8; step <= 12; step++) {
+        assert_int_equal(checkpoint_exists(folder, step), step == 9 || step == 12);
+    }
+    assert_int_equal(checkpoint_prune(folder, 1, 12), STATUS_OK);
+    assert_false(checkpoint_exists(folder, 9));
+    assert_int_equal(checkpoint_prune(folder, 0, -1), STATUS_OK);
+    assert_true(checkpoint_exists(folder, 12));
     param_set_close(&p);
     golden_scratch_remove(folder);
 }
