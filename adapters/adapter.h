@@ -21,6 +21,7 @@ struct adapter_config {
     double lora_alpha;
     double lora_dropout;
     bool use_rslora;
+    bool score;                       /* task_type SEQ_CLS: a scalar head is trained with it */
     enum adapter_init init;
     char *target_regex;               /* target_modules as one string (all-linear, regex) */
     char **target_modules;            /* list form, or NULL: PEFT's default for the model type */

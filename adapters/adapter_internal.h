@@ -21,6 +21,8 @@ struct adapter {
     int64_t count;
     int64_t first_param; /* the adapter's parameters are [first, first + count) of the set */
     int64_t param_count;
+    struct model *model;
+    struct hook score; /* of the model's scalar head, with config.score */
 };
 
 /* A family: how it wraps a module and starts its parameters. */
@@ -35,6 +37,9 @@ struct adapter_family {
 };
 
 extern const struct adapter_family ADAPTER_LORA;
+
+/* After sealing: the scalar head, if there is one, reads its parameter. */
+void adapter_bind(struct adapter *a);
 
 /* Row by recipe name or peft_type; NULL when there is none. */
 const struct adapter_family *adapter_family_find(const char *name);

@@ -83,6 +83,7 @@ enum status adapter_config_copy(struct adapter_config *to, const struct adapter_
                                   .lora_alpha = from->lora_alpha,
                                   .lora_dropout = from->lora_dropout,
                                   .use_rslora = from->use_rslora,
+                                  .score = from->score,
                                   .init = from->init};
     const enum status status = copy_parts(to, from);
     if (status != STATUS_OK) {

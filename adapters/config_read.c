@@ -142,8 +142,7 @@ static enum status read_init(struct adapter_config *c, const json_t *json, const
 static enum status refuse_unsupported(const json_t *json, const char *where)
 {
     static const char *const KEYS[] = {
-        "use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "modules_to_save",
-        "target_parameters", "trainable_token_indices", "layer_replication",
+        "use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "target_parameters", "trainable_token_indices", "layer_replication",
         "alora_invocation_tokens", "use_bdlora", "arrow_config", "kasa_config",
         "monteclora_config", "velora_config",
     };
@@ -156,6 +155,24 @@ static enum status refuse_unsupported(const json_t *json, const char *where)
     if (is_set(bias) && strcmp(json_is_string(bias) ? json_string_value(bias) : "", "none") != 0) {
         return FAIL(INPUT, "%s: bias '%s' is not supported yet", where,
                     json_is_string(bias) ? json_string_value(bias) : "(no string)");
+    }
+    return STATUS_OK;
+}
+
+/* Of the modules that PEFT saves whole, a reward model's scalar head alone is known. */
+static enum status read_score(struct adapter_config *c, const json_t *json, const char *where)
+{
+    const json_t *saved = json_object_get(json, "modules_to_save");
+    const char *task = json_string_value(json_object_get(json, "task_type"));
+    bool heads = json_array_size(saved) > 0;
+    for (size_t i = 0; i < json_array_size(saved); i++) {
+        const char *name = json_string_value(json_array_get(saved, i));
+        heads = heads && name && (strcmp(name, "score") == 0 || strcmp(name, "classifier") == 0);
+    }
+    c->score = task && strcmp(task, "SEQ_CLS") == 0;
+    if (is_set(saved) && !(heads && c->score)) {
+        return FAIL(INPUT, "%s: 'modules_to_save' is not supported yet but as a reward model's "
+                           "score (task_type SEQ_CLS)", where);
     }
     return STATUS_OK;
 }
@@ -208,6 +225,7 @@ static enum status read_object(struct adapter_config *c, const json_t *json, con
     }
     c->family = family->name;
     TRY(refuse_unsupported(json, where));
+    TRY(read_score(c, json, where));
     TRY(read_init(c, json, where));
     TRY(read_numbers(c, json, where));
     c->use_rslora = is_set(json_object_get(json, "use_rslora"));

@@ -79,6 +79,12 @@ static json_t *alpha_json(double alpha)
     return (double)whole == alpha ? json_integer(whole) : json_real(alpha);
 }
 
+/* PEFT gives every sequence classifier both names. */
+static json_t *saved_modules_json(const struct adapter_config *c)
+{
+    return c->score ? json_pack("[s, s]", "classifier", "score") : json_null();
+}
+
 static json_t *pattern_json(const json_t *pattern)
 {
     return pattern ? json_deep_copy(pattern) : json_object();
@@ -112,13 +118,17 @@ json_t *adapter_config_json(const struct adapter *a)
                            ? names_json(c->exclude_regex, c->exclude_modules, c->exclude_count)
                            : json_null();
     json_t *own = json_pack(
-        "{s:s, s:s, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s?}", "peft_type",
+        "{s:s, s:s, s:s?, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:b, s:o, s:s?, s:o}", "peft_type",
         a->family->peft_type, "peft_version", "0.21.2", "base_model_name_or_path",
         c->base_model_name_or_path, "r", (json_int_t)c->r, "lora_alpha", alpha_json(c->lora_alpha),
         "target_modules", targets_json(a), "exclude_modules", excluded, "init_lora_weights",
         init_json(c->init), "rank_pattern", pattern_json(c->rank_pattern), "alpha_pattern",
         pattern_json(c->alpha_pattern), "use_rslora", c->use_rslora, "layers_to_transform",
-        layers_json(c), "layers_pattern", c->layers_pattern);
+        layers_json(c), "layers_pattern", c->layers_pattern, "modules_to_save",
+        saved_modules_json(c));
+    if (c->score && own) {
+        (void)json_object_set_new(own, "task_type", json_string("SEQ_CLS"));
+    }
     const bool good = o && own && (!c->extra || json_object_update(o, c->extra) == 0)
                       && json_object_update(o, own) == 0
                       && json_object_set_new(o, "inference_mode", json_true()) == 0;

@@ -115,6 +115,7 @@ enum status adapter_load(struct adapter *a, const char *folder)
         status = refuse_surplus(a, file, path);
     }
     safetensors_close(file);
+    adapter_bind(a);
     return status;
 }
 

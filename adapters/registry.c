@@ -5,6 +5,7 @@
 
 #include "adapters/adapter_internal.h"
 #include "adapters/target.h"
+#include "kernels/base/rng.h"
 
 static const struct adapter_family *const FAMILIES[] = {&ADAPTER_LORA};
 
@@ -84,6 +85,30 @@ static enum status attach_sites(struct adapter *a, struct model *m, const struct
     return STATUS_OK;
 }
 
+/* A scalar head over the model: PEFT saves it whole, beside the factors (modules_to_save). */
+static enum status attach_score(struct adapter *a, struct model *m)
+{
+    const int64_t shape[2] = {1, m->config.hidden};
+    if (m->score.in > 0) {
+        return FAIL(RECIPE, "the model has a scalar head already");
+    }
+    a->score = (struct hook){.kind = HOOK_FULL, .slot = -1, .params = a->params, .bias = -1};
+    TRY(param_set_add(a->params, "base_model.model.score.weight", 2, shape, true,
+                      &a->score.weight));
+    a->param_count++;
+    m->score = (struct linear){.name = "score", .out = 1, .in = m->config.hidden,
+                               .hooks = &a->score};
+    return STATUS_OK;
+}
+
+/* The head reads its parameter, once that has a place. */
+void adapter_bind(struct adapter *a)
+{
+    if (a->config.score) {
+        a->model->score.w = a->params->params[a->score.weight].view;
+    }
+}
+
 enum status adapter_attach(struct adapter **out, struct model *m, struct param_set *params,
                            const struct adapter_config *config)
 {
@@ -102,6 +127,7 @@ enum status adapter_attach(struct adapter **out, struct model *m, struct param_s
     }
     a->family = family;
     a->params = params;
+    a->model = m;
     struct target *target = NULL;
     enum status status = adapter_config_copy(&a->config, config);
     if (status == STATUS_OK) {
@@ -109,6 +135,9 @@ enum status adapter_attach(struct adapter **out, struct model *m, struct param_s
     }
     if (status == STATUS_OK) {
         status = attach_sites(a, m, target);
+    }
+    if (status == STATUS_OK && config->score) {
+        status = attach_score(a, m);
     }
     target_close(target);
     if (status != STATUS_OK) {
@@ -149,6 +178,13 @@ void adapter_initialize(struct adapter *a, uint64_t seed)
     for (int64_t i = 0; i < a->count; i++) {
         a->family->initialize(a, &a->sites[i], seed, (uint32_t)i);
     }
+    if (a->config.score) {
+        const struct rng_key key = {.seed = seed, .purpose = RNG_INIT,
+                                    .module = 2 * (uint32_t)a->count};
+        rng_fill_normal(&key, param_value(a->params, a->score.weight), a->model->config.hidden,
+                        (float)a->model->config.initializer_range);
+    }
+    adapter_bind(a);
 }
 
 void adapter_close(struct adapter *a)
@@ -157,6 +193,9 @@ void adapter_close(struct adapter *a)
         return;
     }
     adapter_take_off(a);
+    if (a->model && a->model->score.hooks == &a->score) {
+        a->model->score = (struct linear){0};
+    }
     free(a->sites);
     adapter_config_close(&a->config);
     free(a);

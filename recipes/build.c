@@ -129,6 +129,7 @@ enum status recipe_adapter(const struct recipe *r, struct adapter_config *out)
                                    .lora_alpha = r->lora_alpha,
                                    .lora_dropout = r->lora_dropout,
                                    .use_rslora = r->use_rslora,
+                                   .score = r->method == RECIPE_REWARD_MODEL,
                                    .init = (enum adapter_init)r->init_lora_weights,
                                    .rank_pattern = json_incref(r->rank_pattern),
                                    .alpha_pattern = json_incref(r->alpha_pattern)};

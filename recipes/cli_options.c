@@ -20,7 +20,7 @@ const struct option_row OPTIONS[] = {
     {"compute", OPTION_TEXT, ARG_AT(compute), "TYPE", "bfloat16 (default) or float32"},
     {"format", OPTION_TEXT, ARG_AT(format), "NAME", "adapter, merged or gguf; or a weight type"},
     {"template", OPTION_TEXT, ARG_AT(template_text), "FILE", "chat template (default: the model's)"},
-    {"method", OPTION_TEXT, ARG_AT(method), "NAME", "sft, grpo, rloo, dpo, kto or eval (default: by the keys)"},
+    {"method", OPTION_TEXT, ARG_AT(method), "NAME", "a training command or eval (default: by the keys)"},
     {"base", OPTION_TEXT, ARG_AT(base), "BASE", "export: the base model; bench: bf16, fp32 or nf4"},
     {"dtype", OPTION_TEXT, ARG_AT(dtype), "TYPE",
      "float32, float16 or bfloat16 weights (default: the base's)"},

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "recipes/commands.h"
+#include "recipes/reward_judge.h"
 #include "recipes/row_pool.h"
 #include "recipes/suggest.h"
 #include "rl/reward/remote.h"
@@ -141,7 +142,7 @@ static enum status scoring_open(struct scoring *s, const struct command_args *ar
     TRY(read_names(s, args->name));
     /* Unknown names before parameters, which may be theirs. */
     for (int64_t k = 0; k < s->count; k++) {
-        if (!reward_find(s->names[k])) {
+        if (!reward_find(s->names[k]) && !reward_judge_is_model(s->names[k])) {
             const enum status unknown = reward_set_open(
                 &probe, (const char *const *)&s->names[k], 1, NULL);
             reward_set_close(&probe);
@@ -179,8 +180,11 @@ static enum status scorer_open(void *ctx, void **state)
         return FAIL(MEMORY, "reward: no memory");
     }
     w->scoring = s;
-    return reward_set_open_isolated(&w->set, s->helper, (const char *const *)s->names, s->count,
-                                    s->parameters);
+    const struct reward_judge_options options = {.helper = s->helper,
+                                                 .parameters = s->parameters,
+                                                 .compute = COMPUTE_F32,
+                                                 .threads = 1};
+    return reward_judge_open(&w->set, &options, (const char *const *)s->names, s->count);
 }
 
 static bool joins_call(void *ctx, const json_t *first, const json_t *row)
@@ -400,7 +404,8 @@ static enum status scorer_run(void *state, struct row_job *job)
 static enum status start_helper(struct scoring *s)
 {
     for (int64_t k = 0; k < s->count; k++) {
-        if (reward_find(s->names[k])->isolated && !s->helper) {
+        const struct reward *r = reward_find(s->names[k]);
+        if (r && r->isolated && !s->helper) {
             TRY(helper_start(&s->helper, reward_remote_work));
             (void)json_object_set_new(s->parameters, "reward_workers", json_integer(1));
         }

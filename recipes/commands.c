@@ -24,6 +24,10 @@ static const struct command COMMANDS[] = {
      RECIPE_KTO, 0, stage_kto,
      "Rows {\"prompt\": .., \"completion\": .., \"label\": true|false}, text or messages, or rows of\n"
      "dpo, which are taken apart. Starts and resumes like the other trainings."},
+    {"reward-model", "a model that scores answers, from preferences", "RECIPE.yaml [key=value ...]",
+     "model", RECIPE_REWARD_MODEL, 0, stage_reward_model,
+     "Rows of dpo, margin optional. The result is a PEFT folder of task SEQ_CLS with its score head.\n"
+     "Starts and resumes like the other trainings."},
     {"eval", "accuracy on held-out problems", "RECIPE.yaml [key=value ...] [--json]", "model json",
      RECIPE_EVAL, 0, stage_eval,
      "With adapter_name_or_path it measures the bare base (before) and the adapter (after)."},

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "recipes/build.h"
+#include "recipes/reward_judge.h"
 #include "trainer/format/file.h"
 
 /* The first row must have what prompts and rewards read ("answer" will do for a solution). */
@@ -43,9 +44,17 @@ static enum status open_rewards(const struct run *r, struct reward_set *set)
     const struct recipe *c = &r->recipe;
     json_t *parameters;
     TRY(recipe_reward_parameters(c, &parameters));
-    const enum status status =
-        reward_set_open_isolated(set, r->helper, (const char *const *)c->reward_funcs.items,
-                                 c->reward_funcs.count, parameters);
+    const struct reward_judge_options options = {
+        .helper = r->helper,
+        .parameters = parameters,
+        .compute = (enum compute)c->compute,
+        .threads = pool_threads(r->ops->pool),
+        .system_prompt = c->system_prompt,
+        .template_kwargs = c->chat_template_kwargs,
+    };
+    const enum status status = reward_judge_open(set, &options,
+                                                 (const char *const *)c->reward_funcs.items,
+                                                 c->reward_funcs.count);
     json_decref(parameters);
     return status == STATUS_OK ? status : status_prefix(status, "reward_funcs: ");
 }

@@ -73,6 +73,7 @@ const char *recipe_method_name(unsigned methods)
         const char *name;
     } NAMES[] = {{RECIPE_SFT, "sft"},   {RECIPE_GRPO, "grpo"},         {RECIPE_RLOO, "rloo"},
                  {RECIPE_DPO, "dpo"},   {RECIPE_KTO, "kto"},
+                 {RECIPE_REWARD_MODEL, "reward-model"},
                  {RECIPE_EVAL, "eval"}, {RECIPE_GENERATE, "generate"}};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         if (methods & NAMES[i].bit) {
@@ -96,7 +97,7 @@ bool recipe_given(const struct recipe *r, const char *key)
 enum recipe_method recipe_training_method(size_t i)
 {
     static const enum recipe_method METHODS[] = {RECIPE_SFT, RECIPE_GRPO, RECIPE_RLOO, RECIPE_DPO,
-                                                 RECIPE_KTO};
+                                                 RECIPE_KTO,  RECIPE_REWARD_MODEL};
     return i < sizeof METHODS / sizeof *METHODS ? METHODS[i] : (enum recipe_method)0;
 }
 
@@ -231,12 +232,20 @@ static enum status set_field(struct source *s, const struct recipe_field *f, con
     return STATUS_OK;
 }
 
-static bool is_neutral(const struct recipe_foreign *k, const struct yaml_node *value)
+static bool is_neutral(const struct recipe_foreign *k, const struct yaml_tree *tree,
+                       const struct yaml_node *value)
 {
     if (value->kind == NODE_SCALAR) {
         return words_hold(k->neutral, yaml_is_null(value) ? "null" : value->text);
     }
-    return value->first < 0;
+    for (int64_t i = value->first; i >= 0; i = yaml_at(tree, i)->next) {
+        const struct yaml_node *item = yaml_at(tree, i);
+        if (value->kind == NODE_MAP || item->kind != NODE_SCALAR
+            || !words_hold(k->neutral, item->text)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* Sets the key behind a mapped one to `text`. */
@@ -295,7 +304,7 @@ static enum status set_report(struct source *s, const struct recipe_foreign *k, 
                                                                      : NULL) {
         const bool here = item->kind == NODE_SCALAR && words_hold("tensorboard all", item->text);
         board |= here;
-        other |= !here && !is_neutral(k, item);
+        other |= !here && !is_neutral(k, s->tree, item);
     }
     if (other) {
         yaml_place(s->tree, key_node, place, sizeof place);
@@ -308,7 +317,7 @@ static enum status set_foreign(struct source *s, const struct recipe_foreign *k,
                                const struct yaml_node *key_node, const struct yaml_node *value)
 {
     char place[PLACE_CAP];
-    if (is_neutral(k, value)) {
+    if (is_neutral(k, s->tree, value)) {
         return STATUS_OK;
     }
     yaml_place(s->tree, key_node, place, sizeof place);

@@ -1,4 +1,5 @@
-/* Schema rows of preference training (TRL DPOConfig, KTOConfig); see schema_internal.h. */
+/* Schema rows of preference training (TRL DPOConfig, KTOConfig,
+ * RewardConfig); see schema_internal.h. */
 #include "recipes/schema_internal.h"
 #include "rl/dpo_loss.h"
 
@@ -35,6 +36,10 @@ static const struct recipe_field ROWS[] = {
      RECIPE_KTO, "kto", "weight of the losses of desirable completions"},
     {"undesirable_weight", NULL, FIELD_FLOAT, 0, AT(undesirable_weight), "1", NULL, 0, 1e6, NULL,
      RECIPE_KTO, "kto", "weight of the losses of the others"},
+
+    {"center_rewards_coefficient", NULL, FIELD_FLOAT, FIELD_NULLABLE,
+     AT(center_rewards_coefficient), "null", NULL, 0, 1e6, NULL, RECIPE_REWARD_MODEL,
+     "reward-model", "weight of the squared sum of a pair's scores; null: none"},
 };
 
 const struct recipe_rows SCHEMA_DPO = {ROWS, sizeof ROWS / sizeof *ROWS};

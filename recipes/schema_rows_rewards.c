@@ -14,7 +14,7 @@ static const struct recipe_choice SCORINGS[] = {
 static const struct recipe_field ROWS[] = {
     /* rewards */
     {"reward_funcs", "reward_func", FIELD_STRINGS, 0, AT(reward_funcs), "accuracy,format,tag_count",
-     NULL, 0, 0, NULL, RECIPE_GRPO, "rewards", "rewards by name"},
+     NULL, 0, 0, NULL, RECIPE_GRPO, "rewards", "rewards by name, and folders of reward models"},
     {"reward_weights", NULL, FIELD_FLOATS, 0, AT(reward_weights), "null", NULL, -1e9, 1e9, NULL,
      RECIPE_GRPO, "rewards", "one weight per reward; null: all 1"},
     {"cosine_min_value_wrong", NULL, FIELD_FLOAT, 0, AT(cosine_min_value_wrong), "0", NULL, -1e9,

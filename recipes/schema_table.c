@@ -55,6 +55,7 @@ const struct recipe_default RECIPE_DEFAULTS[] = {
     {"use_bias_correction_kl", RECIPE_GRPO, true, "false"},
     {"beta", RECIPE_DPO | RECIPE_KTO, false, "0.1"},
     {"loss_type", RECIPE_KTO, false, "kto"},
+    {"learning_rate", RECIPE_REWARD_MODEL, false, "1e-4"},
     {"train_sampling_strategy", RECIPE_KTO, false, "sequential"},
     {"loss_type", RECIPE_RLOO, false, "rloo"},
     {"num_generations", RECIPE_RLOO, false, "2"},

@@ -132,6 +132,10 @@ static enum status open_base(struct export_job *e)
         return FAIL(USAGE, "export: --base is missing: the model the adapter was trained on%s%s",
                     e->base ? ", which is not at " : "", e->base ? e->base : "");
     }
+    if (e->config.score) {
+        return FAIL(RECIPE, "%s is a reward model: its score head has no place in --format merged or "
+                            "gguf; the folder itself is what PEFT loads", e->source);
+    }
     TRY(model_open(&e->model, e->base, NULL));
     TRY(adapter_attach(&e->adapter, e->model, &e->params, &e->config));
     TRY(param_set_seal(&e->params, NULL));

@@ -227,6 +227,7 @@ enum status dpo_evaluate(void *ctx, int64_t step, json_t *line)
     }
     (void)json_object_set_new(line, "eval_loss", json_real(totals[DPO_METRIC_LOSS]));
     dpo_log_metrics(totals, "eval_", line);
+    (void)json_object_set_new(line, "eval_num_tokens", json_real(d->num_tokens));
 out:
     evaluation_close(&e);
     return status;

@@ -208,6 +208,7 @@ enum status kto_evaluate(void *ctx, int64_t step, json_t *line)
     total_evaluation(k, rows, records, totals);
     (void)json_object_set_new(line, "eval_loss", json_real(totals[KTO_METRIC_LOSS]));
     kto_log_metrics(totals, "eval_", line);
+    (void)json_object_set_new(line, "eval_num_tokens", json_real(k->num_tokens));
 out:
     free(rows);
     free(trees);

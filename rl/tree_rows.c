@@ -14,7 +14,10 @@ int64_t tree_row_tokens(const struct tree_row *r)
 
 int64_t tree_row_outputs(const struct tree_row *r, int64_t k)
 {
-    return r->branches[k].count - (r->prompt_count == 0 && r->branches[k].count > 0);
+    const struct pack_unit unit = {.prompt_count = r->prompt_count,
+                                   .branches = &r->branches[k],
+                                   .branch_count = 1};
+    return pack_unit_outputs(&unit);
 }
 
 /* The rows of the micro-batch that runs. */

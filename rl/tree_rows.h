@@ -26,7 +26,8 @@ struct tree_runner {
 /* Tokens of a row, its prompt once: what it costs. */
 int64_t tree_row_tokens(const struct tree_row *r);
 
-/* Predicted tokens of branch `k`: all but the first of a row without a prompt. */
+/* Outputs of branch `k`: its tokens, or those its mask wants; never the first of a row without a
+ * prompt. */
 int64_t tree_row_outputs(const struct tree_row *r, int64_t k);
 
 /* Sees row `i` of the call: its outputs begin at `at`, branch after branch. */

@@ -133,6 +133,9 @@ static enum status total_metrics(struct trainer *t, int64_t units, int64_t done,
         memcpy(&unit, bytes + at, sizeof unit);
         memcpy(by_unit + unit * metrics, bytes + at + sizeof unit, (size_t)metrics * sizeof(double));
     }
+    if (a->method->combine) {
+        a->method->combine(a->method->ctx, by_unit, units);
+    }
     memset(totals, 0, (size_t)metrics * sizeof(double));
     for (int64_t u = 0; u < units; u++) {
         for (int k = 0; k < metrics; k++) {

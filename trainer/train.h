@@ -57,6 +57,9 @@ struct train_method {
      * grad, packing them into micro-batches; sums[i * metrics + k] receives unit units[i]'s metric k. */
     enum status (*run)(void *ctx, const int64_t *units, int64_t count, double *sums);
     int metrics;  /* number of metric sums per unit; metric 0 is the loss */
+    /* Optional: sees and may change the sums of all units [count, metrics], in unit order, before
+     * they are added: for what is no sum. */
+    void (*combine)(void *ctx, double *by_unit, int64_t count);
     /* Turns the totals of the step into log fields (adds to `line`). */
     enum status (*log)(void *ctx, const double *totals, json_t *line);
     /* Collective, optional: evaluation at `step`, adds eval_ fields. */

@@ -135,6 +135,15 @@ MUST_USE enum status reward_set_open_isolated(struct reward_set *set, struct hel
                                               const char *const *names, int64_t count,
                                               const json_t *parameters);
 
+/* Adds one reward by name to a set that starts zeroed, likewise. */
+MUST_USE enum status reward_set_add_named(struct reward_set *set, struct helper *helper,
+                                          const char *name, const json_t *parameters);
+
+/* Adds a reward that is no row of the table, with its opened state, which the set then closes. The set
+ * has room. */
+void reward_set_add(struct reward_set *set, const struct reward *reward, const char *name,
+                    void *state);
+
 /* Scores of reward `k` for a call: scores[call->count]. Reasons, when wanted, are cleared first. */
 MUST_USE enum status reward_set_score(struct reward_set *set, int k, const struct reward_call *call,
                                       double *scores);

@@ -127,6 +127,30 @@ static enum status open_use(struct reward_use *use, struct helper *helper,
     return r->open ? r->open(r, parameters, &use->state) : STATUS_OK;
 }
 
+enum status reward_set_add_named(struct reward_set *set, struct helper *helper, const char *name,
+                                 const json_t *parameters)
+{
+    const struct reward *r = reward_find(name);
+    struct reward_use *use = &set->items[set->count];
+    if (!r) {
+        char known[1024];
+        reward_names(known, sizeof known);
+        return FAIL(RECIPE, "reward '%.80s' is not known; use %s, or a reward model's folder", name,
+                    known);
+    }
+    ASSERT(set->count < REWARD_MAX);
+    *use = (struct reward_use){.reward = r, .name = name};
+    set->count++;
+    return open_use(use, helper, parameters);
+}
+
+void reward_set_add(struct reward_set *set, const struct reward *reward, const char *name,
+                    void *state)
+{
+    ASSERT(set->count < REWARD_MAX);
+    set->items[set->count++] = (struct reward_use){.reward = reward, .name = name, .state = state};
+}
+
 enum status reward_set_open(struct reward_set *set, const char *const *names, int64_t count,
                             const json_t *parameters)
 {
@@ -142,16 +166,7 @@ enum status reward_set_open_isolated(struct reward_set *set, struct helper *help
         return FAIL(RECIPE, "%lld rewards; use 1 to %d", (long long)count, REWARD_MAX);
     }
     for (int64_t k = 0; k < count; k++) {
-        const struct reward *r = reward_find(names[k]);
-        struct reward_use *use = &set->items[set->count];
-        if (!r) {
-            char known[1024];
-            reward_names(known, sizeof known);
-            return FAIL(RECIPE, "reward '%.80s' is not known; use %s", names[k], known);
-        }
-        *use = (struct reward_use){.reward = r, .name = names[k]};
-        set->count++;
-        TRY(open_use(use, helper, parameters));
+        TRY(reward_set_add_named(set, helper, names[k], parameters));
     }
     return STATUS_OK;
 }

@@ -2,7 +2,7 @@
 # Every command has a help that exits 0, says its usage, and is there at once.
 . "$(dirname "$0")/lib/common.sh"
 
-commands=$("$graft" --help | sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')
+commands=$("$graft" --help | sed -n '/^commands:/,/^$/s/^  \([a-z-]*\) .*/\1/p')
 [ "$(echo "$commands" | wc -l)" -ge 9 ] || { echo "FAIL: commands: $commands"; exit 1; }
 expect 0 "" "$graft" --help
 expect 0 "" "$graft" --version

@@ -59,13 +59,16 @@ static void attach_lora(struct golden_run *r, const json_t *lora)
                                  .r = json_get_int(lora, "r", 0),
                                  .lora_alpha = json_get_number(lora, "alpha", 0),
                                  .target_modules = calloc(count, sizeof(char *)),
-                                 .target_count = (int64_t)count};
+                                 .target_count = (int64_t)count,
+                                 .score = strcmp(json_get_string(lora, "task", ""), "SEQ_CLS")
+                                          == 0};
     assert_non_null(c->target_modules);
     for (size_t i = 0; i < count; i++) {
         c->target_modules[i] = strdup(json_string_value(json_array_get(targets, i)));
     }
     golden_files_need(adapter_attach(&r->adapter, r->model, &r->params, c), "attach");
     seal(r);
+    adapter_initialize(r->adapter, 0);
     for (int64_t i = 0; i < r->params.count; i++) {
         const struct param *p = &r->params.params[i];
         char name[TENSOR_NAME];
@@ -93,7 +96,8 @@ void golden_run_open(struct golden_run *r, const char *sub, const char *name)
     (void)golden_files_folder(sub, folder);
     (void)snprintf(file, sizeof file, "%s.json", name);
     json_t *json = golden_files_json(folder, file);
-    *r = (struct golden_run){.name = name, .json = json, .args = json_object_get(json, "args")};
+    *r = (struct golden_run){.name = name, .json = json, .args = json_object_get(json, "args"),
+                             .log_floor = 0.1};
     (void)snprintf(path, sizeof path, "%s/%s.safetensors", folder, name);
     (void)golden_files_folder("tiny_llama", model);
     model_files_make(&r->files);
@@ -172,6 +176,7 @@ void golden_run_train(struct golden_run *r, const struct train_method *m, int64_
     const struct train_config config = {.output_dir = r->files.folder,
                                         .max_steps = steps,
                                         .logging_steps = 1,
+                                        .eval_steps = r->eval_steps,
                                         .shards = SHARDS,
                                         .max_nonfinite_steps = 1,
                                         .optim = r->optim};
@@ -216,7 +221,7 @@ static void check_line(const struct golden_run *r, int64_t step, json_t *line, j
             fail_msg("%s: step %lld: %s is missing", r->name, (long long)step, key);
         }
         const double want = json_number_value(value);
-        const double off = fabs(json_number_value(got) - want) / (fabs(want) + 0.1)
+        const double off = fabs(json_number_value(got) - want) / (fabs(want) + r->log_floor)
                            * (step == 1 ? LATER_LIMIT / LOG_LIMIT : 1.0);
         if (!(off <= w->log)) {
             w->log = off;
@@ -247,6 +252,10 @@ void golden_run_check_log(const struct golden_run *r, int64_t steps, const char 
         assert_non_null(line);
         assert_int_equal(json_get_int(line, "step", 0), step);
         check_line(r, step, line, golden, skip, w);
+        golden = json_array_get(log, at);
+        if (r->eval_steps > 0 && json_object_get(golden, "eval_loss")) {
+            check_line(r, step, line, golden, skip, w);
+        }
         json_decref(line);
     }
     (void)fclose(file);

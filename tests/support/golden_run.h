@@ -30,6 +30,8 @@ struct golden_run {
     struct adapter *adapter; /* NULL: full training */
     struct adapter_config adapter_config;
     struct optim_config optim;
+    double log_floor;   /* logged numbers agree relative to their size and this; 0.1 after open */
+    int64_t eval_steps; /* steps between evaluations of golden_run_train; 0: none */
 };
 
 /* What the comparison found at worst; see golden_run_check_*. */

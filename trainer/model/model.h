@@ -32,6 +32,7 @@ struct model {
     struct model_layer *layer;           /* [config.layers] */
     struct norm final_norm;
     struct linear head;                  /* w [vocab, hidden]; tied: embed's tensor; "lm_head" */
+    struct linear score;                 /* w [1, hidden]: a reward model's head; in 0: none */
     float *rope_cos[MODEL_MAX_ROPES];    /* [rope_positions, head_dim / 2] */
     float *rope_sin[MODEL_MAX_ROPES];
     int64_t rope_positions;
@@ -133,6 +134,11 @@ MUST_USE enum status model_logits(const struct model *m, const struct pass *p, c
                                   int64_t n_out, float temperature, float *logits,
                                   struct logit_stats *stats, struct logit_mark *marks);
 
+/* The scalar head: score [n_out] = hidden w^T without bias, of rows [n_out, hidden]. The model has one
+ * (m->score). Fails with what the backend reports. */
+MUST_USE enum status model_score(const struct model *m, const struct pass *p, const float *hidden,
+                                 int64_t n_out, float *score);
+
 /* Gradients: dlogp [n_out], dentropy and dmean [n_out] or NULL -> every hook parameter's gradient is added
  * to its param_set. `head` holds lse (and entropy) as computed by model_head. d_embed: NULL, or
  * [T, hidden] receives d loss / d embedding output (for tests and soft prompts). Uses *state up.
@@ -146,6 +152,7 @@ struct model_backward_args {
     const float *dlogp;
     const float *dentropy;
     const float *dmean; /* of head_result's mean */
+    const float *dscore; /* [n_out] of the scalar head, instead of all of these; NULL: none */
     float *d_embed;
 };
 

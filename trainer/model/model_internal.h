@@ -167,6 +167,10 @@ MUST_USE enum status norm_backward(const struct block_run *r, const struct norm 
 /* y += x. */
 void add_rows(const struct pass *p, float *y, const float *x, int64_t count);
 
+/* The same from dscore, through the scalar head. */
+void score_backward(const struct block_run *r, const struct model_backward_args *a,
+                    float *dhidden);
+
 /* dhidden [n_out, hidden] (NULL: not wanted) from dlogp and dentropy; the head's own gradient is
  * added by out_unit_begin. */
 MUST_USE enum status head_backward(const struct block_run *r, const struct model_backward_args *a,

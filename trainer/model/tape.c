@@ -225,7 +225,11 @@ enum status model_backward(const struct model *m, const struct pass *p,
     TRY(output_units(p, b, &r.out_unit_begin));
     TRY(alloc_rows(p->scratch, b->n_out, m->config.hidden, &dhidden));
     TRY(alloc_rows(p->scratch, b->tokens, m->config.hidden, &dx));
-    TRY(head_backward(&r, a, lowest < count ? dhidden : NULL));
+    if (a->dscore) {
+        score_backward(&r, a, lowest < count ? dhidden : NULL);
+    } else {
+        TRY(head_backward(&r, a, lowest < count ? dhidden : NULL));
+    }
     float *dy = dhidden;
     for (int64_t i = count - 1; i >= lowest; i--) {
         float *to = i == 0 ? a->d_embed : i > lowest ? dx : NULL;

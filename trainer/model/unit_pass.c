@@ -176,6 +176,33 @@ static enum status sum_squares(struct unit_pass *p, const struct batch *b, const
     return STATUS_OK;
 }
 
+/* The pass of a reward model: scores and their derivatives. */
+static enum status run_scores(struct unit_pass *p, const struct batch *b,
+                              unit_objective_fn objective, void *ctx)
+{
+    const struct pass pass = make_pass(p, b);
+    const struct head_result head = {0};
+    struct model_state *state = NULL;
+    float *hidden;
+    float *score;
+    float *dscore = NULL;
+    ASSERT(b->n_wanted == b->n_out);
+    TRY(arena_alloc(&p->step, (size_t)b->n_out, sizeof(float), &score));
+    if (p->grad) {
+        TRY(arena_alloc(&p->step, (size_t)b->n_out, sizeof(float), &dscore));
+    }
+    TRY(model_forward(p->model, &pass, b, &hidden, &state));
+    TRY(model_score(p->model, &pass, hidden, b->n_out, score));
+    objective(ctx, &(struct unit_outputs){.batch = b, .score = score, .dscore = dscore});
+    if (!p->grad) {
+        return STATUS_OK;
+    }
+    const struct model_backward_args backward = {.batch = b, .hidden = hidden, .state = state,
+                                                 .temperature = 1.0f, .head = &head,
+                                                 .dscore = dscore};
+    return model_backward(p->model, &pass, &backward);
+}
+
 static enum status run_built(struct unit_pass *p, const struct batch *b,
                              unit_objective_fn objective, void *ctx)
 {
@@ -250,7 +277,7 @@ enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units, in
 {
     struct batch batch;
     TRY(build(p, units, count, &batch));
-    return run_built(p, &batch, objective, ctx);
+    return p->score ? run_scores(p, &batch, objective, ctx) : run_built(p, &batch, objective, ctx);
 }
 
 enum status unit_pass_reference(struct unit_pass *p, const struct pack_unit *units, int64_t count,

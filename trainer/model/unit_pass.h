@@ -16,6 +16,8 @@ struct unit_outputs {
     const struct head_result *head;
     const float *ref; /* [n_out] or NULL */
     const float *log_sum_squares; /* [n_out] log of sum p^2, when asked for; else NULL */
+    const float *score; /* [n_out] of the scalar head, when asked for; then head is NULL */
+    float *dscore;    /* [n_out] to fill, NULL: no backward or no score */
     float *dlogp;     /* [n_out] to fill, NULL: no backward */
     float *dentropy;  /* [n_out] to fill, NULL: no backward or not asked for */
     float *dmean;     /* [n_out] to fill, NULL: no backward or no mean_grad */
@@ -34,6 +36,7 @@ struct unit_pass {
     bool squares;    /* also log sum p^2 */
     bool entropy_grad; /* the objective has a derivative in the entropies */
     bool checkpoint; /* save block inputs only */
+    bool score;      /* the scalar head in place of the log-probs; masked branches alone */
     bool mean;       /* also the mean of log p over the vocabulary (head->mean) */
     bool mean_grad;  /* the objective has a derivative in these means */
     const struct pass_noise *noise; /* of passes with grad; aligned with the units of the call */
