@@ -8,20 +8,13 @@
 #pragma once
 
 #include "recipes/session.h"
+#include "trainer/model/work.h"
 #include "trainer/optim/optim.h"
-
-/* Multiply-adds that one token row needs, by what takes part in the backward. */
-struct bench_work {
-    double layers;  /* frozen linears of all layers: forward, then d input */
-    double head;    /* output embedding: likewise */
-    double adapter; /* low-rank factors: forward, d input, d weight */
-    double bytes;   /* of the weights that a pass over any number of rows reads once */
-};
 
 struct bench {
     const struct command_args *args;
     struct session session;
-    struct bench_work work;
+    struct work_costs work;
     struct optim_config optim; /* AdamW */
     double start;     /* when the command began */
 };

@@ -114,7 +114,7 @@ static enum status add_gemm(enum compute compute, int threads, json_t *out, cons
     struct ops_context ops;
     double gflops;
     TRY(ops_context_open(&ops, &(struct ops_options){.threads = threads, .compute = compute}));
-    const enum status status = measure_gemm(&ops, &gflops);
+    const enum status status = measure_gemm(&ops, MEASURE_SECONDS, &gflops);
     if (status == STATUS_OK) {
         (void)json_object_set_new(out, key, json_real(gflops));
         add_text(out, "backend", ops.ops->name);
@@ -129,7 +129,7 @@ static enum status add_memory(int threads, json_t *out)
     struct pool *pool;
     double rate;
     TRY(pool_open(&pool, threads));
-    const enum status status = measure_read(pool, &rate);
+    const enum status status = measure_read(pool, MEASURE_MIB, &rate);
     pool_close(pool);
     TRY(status);
     (void)json_object_set_new(out, "memory_gb_per_second", json_real(rate));

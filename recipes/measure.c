@@ -6,7 +6,7 @@
 
 #include "kernels/base/clock.h"
 
-enum { GEMM_ROWS = 256, PROBE_ROWS = 4, GEMM_SIDE = 2048, STREAM_MIB = 256, STREAM_ITEMS = 256 };
+enum { GEMM_ROWS = 256, PROBE_ROWS = 4, GEMM_SIDE = 2048, STREAM_ITEMS = 256 };
 
 /* Best seconds of one product of `rows` rows, repeated for `seconds`. */
 static double best_product(struct ops_context *ops, struct gemm_args gemm, int64_t rows,
@@ -24,7 +24,7 @@ static double best_product(struct ops_context *ops, struct gemm_args gemm, int64
     return best;
 }
 
-enum status measure_gemm(struct ops_context *ops, double *gflops)
+enum status measure_gemm(struct ops_context *ops, double seconds, double *gflops)
 {
     float *memory = calloc((size_t)(2 * GEMM_ROWS + GEMM_SIDE) * GEMM_SIDE, sizeof *memory);
     if (!memory) {
@@ -45,7 +45,7 @@ enum status measure_gemm(struct ops_context *ops, double *gflops)
     const double flops = 2.0 * GEMM_SIDE * GEMM_SIDE; /* of one row */
     double best = flops * PROBE_ROWS / best_product(ops, gemm, PROBE_ROWS, 0.0);
     if (best > 0.5e9) {
-        best = flops * GEMM_ROWS / best_product(ops, gemm, GEMM_ROWS, 0.4);
+        best = flops * GEMM_ROWS / best_product(ops, gemm, GEMM_ROWS, seconds);
     }
     *gflops = best / 1e9;
     free(memory);
@@ -75,9 +75,9 @@ static void sum_words(void *ctx, int64_t begin, int64_t end, int thread)
     }
 }
 
-enum status measure_read(struct pool *pool, double *gb_per_second)
+enum status measure_read(struct pool *pool, int64_t mib, double *gb_per_second)
 {
-    const size_t bytes = (size_t)STREAM_MIB << 20;
+    const size_t bytes = (size_t)mib << 20;
     uint64_t *words = malloc(bytes);
     if (!words) {
         return FAIL(MEMORY, "measurement: out of memory");
@@ -94,6 +94,12 @@ enum status measure_read(struct pool *pool, double *gb_per_second)
     *gb_per_second = (double)bytes / best / 1e9;
     free(words);
     return STATUS_OK;
+}
+
+enum status measure_peaks(struct ops_context *ops, struct work_peaks *out)
+{
+    TRY(measure_gemm(ops, 0.04, &out->gflops));
+    return measure_read(ops->pool, 96, &out->read_gb_per_second);
 }
 
 double measure_peak_rss(void)

@@ -6,13 +6,20 @@
 #pragma once
 
 #include "kernels/ops.h"
+#include "trainer/model/work.h"
 
-/* Best GFLOP/s of y[256, 2048] = x W^T with fp32 weights on an open context, within about 0.4 s (a
- * tier below 0.5 GFLOP/s is measured with 4 rows). Fails with MEMORY. */
-MUST_USE enum status measure_gemm(struct ops_context *ops, double *gflops);
+enum { MEASURE_MIB = 256 };
+static const double MEASURE_SECONDS = 0.4;
 
-/* Best GB/s (1e9 bytes) at which the pool's threads read 256 MiB. Fails with MEMORY. */
-MUST_USE enum status measure_read(struct pool *pool, double *gb_per_second);
+/* Best GFLOP/s of y[256, 2048] = x W^T with fp32 weights on an open context, within about `seconds`
+ * (a tier below 0.5 GFLOP/s is measured with 4 rows). Fails with MEMORY. */
+MUST_USE enum status measure_gemm(struct ops_context *ops, double seconds, double *gflops);
+
+/* Best GB/s (1e9 bytes) at which the pool's threads read `mib` MiB. Fails with MEMORY. */
+MUST_USE enum status measure_read(struct pool *pool, int64_t mib, double *gb_per_second);
+
+/* Both in about 0.1 s, for the log of a run. Fails with MEMORY. */
+MUST_USE enum status measure_peaks(struct ops_context *ops, struct work_peaks *out);
 
 /* Most memory this process ever held, in GiB. */
 double measure_peak_rss(void);

@@ -43,6 +43,7 @@ struct run {
     struct adapter *adapter; /* NULL: full training */
     struct model_reference reference; /* values NULL: none */
     bool reference_moves;             /* then checkpoints hold it */
+    struct train_limits limits;
     int32_t stops[64];
     int64_t stop_count;
     char *recipe_text;

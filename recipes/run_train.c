@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include "recipes/build.h"
+#include "recipes/measure.h"
 #include "recipes/run.h"
 #include "trainer/format/file.h"
 #include "trainer/model/save.h"
@@ -134,12 +135,25 @@ static enum status start_folder(struct run *r)
     return file_write_atomic(path, r->recipe_text, strlen(r->recipe_text));
 }
 
+/* A member of a population runs where its leader does. */
+static enum status measure_limits(struct run *r)
+{
+    const double adapter = r->adapter ? (double)adapter_parameter_count(r->adapter) : 0.0;
+    TRY(work_costs_of(r->model, adapter, !r->adapter, &r->limits.costs));
+    if (r->leader && r->leader->limits.peaks.gflops > 0) {
+        r->limits.peaks = r->leader->limits.peaks;
+        return STATUS_OK;
+    }
+    return measure_peaks(r->ops, &r->limits.peaks);
+}
+
 enum status run_train_open(struct run *r, const struct train_config *config,
                            const struct train_method *method, struct train_args *args,
                            struct trainer **out)
 {
     *out = NULL;
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? start_folder(r) : STATUS_OK));
+    TRY(measure_limits(r));
     /* Transformers counts what is no embedding: the head too, when it is not the embedding's. */
     int64_t weights = model_parameter_count(r->model) - r->model->config.vocab * r->model->config.hidden;
     for (int64_t i = 0; r->adapter && i < r->params.count; i++) {
@@ -156,6 +170,7 @@ enum status run_train_open(struct run *r, const struct train_config *config,
         .export_ctx = r,
         .recipe_text = r->recipe_text,
         .world_size = r->recipe.world_size,
+        .limits = &r->limits,
     };
     train_signals_install();
     TRY(trainer_open(out, args));

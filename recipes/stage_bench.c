@@ -20,20 +20,6 @@ static enum status print_line(const json_t *line)
     return STATUS_OK;
 }
 
-static enum status count_linear(void *ctx, struct linear *l)
-{
-    struct bench *b = ctx;
-    const struct model *m = b->session.model;
-    const double weights = (double)l->out * (double)l->in;
-    const bool head = l == &m->head || (l == &m->embed && m->config.tied);
-    if (l == &m->embed && !head) {
-        return STATUS_OK; /* rows are looked up, not multiplied */
-    }
-    *(head ? &b->work.head : &b->work.layers) += weights;
-    b->work.bytes += l->w.row_bytes ? (double)l->w.row_bytes * (double)l->out : weights / 2.0;
-    return STATUS_OK;
-}
-
 enum status bench_open(struct bench *b, const struct command_args *args, int64_t context)
 {
     *b = (struct bench){.args = args, .start = clock_seconds()};
@@ -58,7 +44,7 @@ enum status bench_open(struct bench *b, const struct command_args *args, int64_t
     TRY(ops_context_open(&s->ops, &options));
     s->ops_open = true;
     TRY(model_open(&s->model, args->model, &how));
-    return model_each_linear(s->model, count_linear, b);
+    return work_costs_of(s->model, 0.0, false, &b->work);
 }
 
 enum status bench_attach(struct bench *b)
@@ -125,13 +111,12 @@ enum status bench_check_steps(int64_t steps, int64_t warm)
 
 double bench_forward_flops(const struct bench *b, double rows, double outputs)
 {
-    return 2.0 * (rows * (b->work.layers + b->work.adapter) + outputs * b->work.head);
+    return work_forward_flops(&b->work, rows, outputs);
 }
 
 double bench_train_flops(const struct bench *b, double rows, double outputs)
 {
-    return 2.0 * (rows * (2.0 * b->work.layers + 3.0 * b->work.adapter)
-                  + outputs * 2.0 * b->work.head);
+    return work_train_flops(&b->work, rows, outputs);
 }
 
 void bench_put_base(const struct bench *b, json_t *line)
@@ -149,9 +134,10 @@ static void put(json_t *line, const char *key, double value)
 static void complete(const struct bench *b, struct bench_figure *f, double peak, double rate)
 {
     const struct ops_context *ops = &b->session.ops;
-    const double streamed = fmax(f->pass_flops / (peak * 1e9), b->work.bytes / (rate * 1e9));
-    const double limit = f->passes * streamed
-                         + (f->flops - f->passes * f->pass_flops) / (peak * 1e9);
+    const struct work_peaks peaks = {peak, rate};
+    const double streamed = f->passes * f->pass_flops;
+    const double limit = work_pass_seconds(&b->work, &peaks, f->passes, streamed)
+                         + (f->flops - streamed) / (peak * 1e9);
     put(f->line, "peak_rss_gb", f->peak_rss);
     (void)json_object_set_new(f->line, "compute", json_string(ops->compute == COMPUTE_F32
                                                                   ? "float32" : "bfloat16"));
@@ -167,9 +153,9 @@ enum status bench_print(struct bench *b, struct bench_figure *figures, int64_t c
 {
     double peak = 0.0;
     double rate = 0.0;
-    enum status status = measure_gemm(&b->session.ops, &peak);
+    enum status status = measure_gemm(&b->session.ops, MEASURE_SECONDS, &peak);
     if (status == STATUS_OK) {
-        status = measure_read(b->session.ops.pool, &rate);
+        status = measure_read(b->session.ops.pool, MEASURE_MIB, &rate);
     }
     for (int64_t i = 0; i < count; i++) {
         if (status == STATUS_OK) {
@@ -197,10 +183,10 @@ static enum status roofline_tier(enum cpu_tier tier, int threads)
             json_decref(line);
             return STATUS_OK;
         }
-        status = measure_gemm(&ops, &value);
+        status = measure_gemm(&ops, MEASURE_SECONDS, &value);
         put(line, KEYS[compute], value);
         if (status == STATUS_OK && compute == COMPUTE_BF16) {
-            status = measure_read(ops.pool, &value);
+            status = measure_read(ops.pool, MEASURE_MIB, &value);
             put(line, "read_gb_per_s", value);
             (void)json_object_set_new(line, "threads", json_integer(pool_threads(ops.pool)));
         }

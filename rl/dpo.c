@@ -266,6 +266,12 @@ enum status dpo_open(struct dpo **out, const struct dpo_method_config *config,
     return STATUS_OK;
 }
 
+static void take_work(void *ctx, struct work *w)
+{
+    struct dpo *d = ctx;
+    work_move(w, &d->runner.pass.work);
+}
+
 struct train_method dpo_method(struct dpo *d)
 {
     return (struct train_method){
@@ -278,6 +284,7 @@ struct train_method dpo_method(struct dpo *d)
         .evaluate = d->env->eval ? dpo_evaluate : NULL,
         .save_state = save_state,
         .load_state = load_state,
+        .work = take_work,
     };
 }
 

@@ -45,6 +45,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     g->step = step;
     g->waves = 0;
     g->replaced_groups = 0;
+    g->score_seconds = 0.0;
     sync_reference(g, step);
     grpo_plan_window(&g->config->plan, step, &first, &g->window);
     TRY(grpo_rounds_renew(g, first));
@@ -103,6 +104,7 @@ struct train_method grpo_method(struct grpo *g)
         .settle = g->config->async_rounds > 0 ? grpo_rounds_settle : NULL,
         .save_state = grpo_save_state,
         .load_state = grpo_load_state,
+        .work = grpo_take_work,
     };
 }
 

@@ -160,6 +160,7 @@ enum status grpo_replace_flat(struct grpo *g, int64_t round, struct round *r)
             g->waves++;
             g->replaced_groups += replace_flat(r, &wave);
             add_stats(&r->stats, &wave.stats);
+            r->judge_seconds += wave.judge_seconds;
         }
         round_close(&wave);
     }

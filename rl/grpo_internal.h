@@ -82,6 +82,7 @@ struct grpo {
     int64_t waves;           /* of replacements in this step, and groups replaced */
     int64_t replaced_groups;
     int64_t saved_rounds;    /* rounds before this are in a checkpoint: their journals can go */
+    double score_seconds;    /* of this step's scoring passes */
     double num_tokens;       /* running total, TRL's num_tokens */
     struct entropy_control entropy;
     struct unit_pass pass;
@@ -137,6 +138,9 @@ MUST_USE enum status grpo_replace_flat(struct grpo *g, int64_t round, struct rou
 
 /* Log fields of a step (collective). */
 MUST_USE enum status grpo_log(void *ctx, const double *totals, json_t *line);
+
+/* train_method.work: what this rank decoded, scored and trained in the step. */
+void grpo_take_work(void *ctx, struct work *w);
 
 /* Appends a new round's rows to completions.jsonl; rank 0 only. */
 MUST_USE enum status grpo_write_completions(const struct grpo *g, const struct live_round *live);

@@ -375,7 +375,9 @@ static void log_rollout(const struct grpo *g, json_t *line)
     double tokens = 0.0;
     double seconds = 0.0;
     double occupancy = 0.0;
+    double judging = 0.0;
     for (int64_t i = 0; i < g->live_count; i++) {
+        judging += g->live[i].used == g->step ? g->live[i].data.judge_seconds : 0.0;
         if (g->live[i].born == g->step) {
             tokens += (double)g->live[i].data.stats.decoded_tokens;
             seconds += g->live[i].data.stats.seconds;
@@ -389,6 +391,23 @@ static void log_rollout(const struct grpo *g, json_t *line)
         put_rollout_work(g, line);
     }
     (void)json_object_set_new(line, "skipped_groups", json_integer(g->skipped_groups));
+    put(line, "time/rollout", seconds);
+    put(line, "time/judge", judging);
+    put(line, "time/score", g->score_seconds);
+}
+
+void grpo_take_work(void *ctx, struct work *w)
+{
+    struct grpo *g = ctx;
+    work_move(w, &g->pass.work);
+    for (int64_t i = 0; i < g->live_count; i++) {
+        const struct generate_stats *s = &g->live[i].data.stats;
+        if (g->live[i].born == g->step) {
+            w->passes += (double)s->steps;
+            w->decoded_rows += (double)s->rows;
+            w->decoded_outputs += (double)s->decoded_tokens;
+        }
+    }
 }
 
 enum status grpo_log(void *ctx, const double *totals, json_t *line)

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "kernels/base/clock.h"
 #include "rl/grpo_internal.h"
 
 /* Arrays that a pass fills in. */
@@ -152,6 +153,7 @@ static enum status make_ref(struct round *r)
 
 static enum status score(struct grpo *g, int64_t live, unsigned fill, int64_t first)
 {
+    const double start = clock_seconds();
     struct scoring s = {.g = g, .live = &g->live[live], .fill = fill, .first = first};
     const struct round *r = &s.live->data;
     const bool grad = g->pass.grad;
@@ -178,6 +180,7 @@ static enum status score(struct grpo *g, int64_t live, unsigned fill, int64_t fi
     free(s.units);
     free(s.order);
     free(s.rows);
+    g->score_seconds += clock_seconds() - start;
     return status;
 }
 

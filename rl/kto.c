@@ -224,6 +224,12 @@ enum status kto_open(struct kto **out, const struct kto_method_config *config,
     return STATUS_OK;
 }
 
+static void take_work(void *ctx, struct work *w)
+{
+    struct kto *k = ctx;
+    work_move(w, &k->runner.pass.work);
+}
+
 struct train_method kto_method(struct kto *k)
 {
     return (struct train_method){
@@ -236,6 +242,7 @@ struct train_method kto_method(struct kto *k)
         .evaluate = k->env->eval ? kto_evaluate : NULL,
         .save_state = save_state,
         .load_state = load_state,
+        .work = take_work,
     };
 }
 

@@ -45,6 +45,8 @@ struct trainer {
     int64_t skipped;
     int64_t skipped_in_a_row;
     int64_t saved;    /* step of the newest checkpoint */
+    double log_seconds;  /* after the last step: metrics, evaluation, lines */
+    double save_seconds; /* and its checkpoint */
     double start;     /* clock_seconds */
     bool already_finished;
     double loss_sum;
@@ -150,12 +152,17 @@ out:
     return status;
 }
 
+/* Where a step's time goes. */
+enum { PHASE_PREPARE, PHASE_TRAIN, PHASE_OPTIMIZER, PHASES };
+static const char *const PHASE_NAMES[PHASES] = {"time/prepare", "time/train", "time/optimizer"};
+
 /* What one step yields for the log. */
 struct step_result {
     double totals[TRAIN_MAX_METRICS];
     double norm;
     double lr;
     bool skipped;
+    double seconds[PHASES]; /* of this rank */
 };
 
 /* Learning rates of the next update. */
@@ -170,12 +177,22 @@ static struct optim_rates next_rates(const struct trainer *t)
     return rates;
 }
 
+/* Seconds since *since, which becomes now. */
+static double lap(double *since)
+{
+    const double before = *since;
+    *since = clock_seconds();
+    return *since - before;
+}
+
 static enum status train_step(struct trainer *t, struct step_result *r)
 {
     const struct train_args *a = t->a;
     const struct optim_rates rates = next_rates(t);
     struct train_units units = {0};
+    double start = clock_seconds();
     TRY(comm_agree(a->comm, a->method->prepare(a->method->ctx, t->step, &units)));
+    r->seconds[PHASE_PREPARE] = lap(&start);
     TRY(comm_agree(a->comm, reserve_units(t, units.count)));
     t->flops += 6.0 * (double)units.padded * (double)a->weights;
     shards_assign(units.cost, units.count, a->config->shards, t->shard_of);
@@ -184,6 +201,7 @@ static enum status train_step(struct trainer *t, struct step_result *r)
     TRY(shard_sum_finish(&t->sum, a->ops, a->comm, a->params->grad));
     TRY(total_metrics(t, units.count, done, r->totals));
     TRY(a->ops->ops->sync(a->ops));
+    r->seconds[PHASE_TRAIN] = lap(&start);
     r->norm = optim_grad_norm(a->ops, a->params);
     r->lr = rates.lr[OPTIM_GROUP_BASE];
     r->skipped = !isfinite(r->norm) || !isfinite(r->totals[0]);
@@ -195,6 +213,7 @@ static enum status train_step(struct trainer *t, struct step_result *r)
         t->updates++;
         optim_update(a->ops, a->params, &a->config->optim, &rates, r->norm, t->updates);
     }
+    r->seconds[PHASE_OPTIMIZER] = lap(&start);
     t->step++;
     return STATUS_OK;
 }
@@ -267,6 +286,28 @@ static bool shows_progress(const struct trainer *t)
            (t->step <= 1 && (c->logging_first_step || t->step == 0));
 }
 
+/* Times of the step's phases; those of the last step's log and checkpoint, which were not over when its
+ * line was written; and the share of the time that the machine's limits allow for the work. */
+static void put_times(struct trainer *t, const struct step_result *r, double seconds, json_t *line)
+{
+    const struct train_args *a = t->a;
+    struct work work = {0};
+    for (int i = 0; i < PHASES; i++) {
+        (void)json_object_set_new(line, PHASE_NAMES[i], json_real(r->seconds[i]));
+    }
+    if (t->log_seconds > 0) {
+        (void)json_object_set_new(line, "time/log", json_real(t->log_seconds));
+        (void)json_object_set_new(line, "time/save", json_real(t->save_seconds));
+    }
+    if (a->method->work) {
+        a->method->work(a->method->ctx, &work);
+    }
+    const double limit = a->limits ? work_seconds(&a->limits->costs, &a->limits->peaks, &work) : 0;
+    if (limit > 0) {
+        (void)json_object_set_new(line, "limit_fraction", json_real(limit / seconds));
+    }
+}
+
 static enum status log_step(struct trainer *t, const struct step_result *r, double seconds)
 {
     const struct train_args *a = t->a;
@@ -295,6 +336,7 @@ static enum status log_step(struct trainer *t, const struct step_result *r, doub
         status = evaluate_step(t, line);
     }
     (void)json_object_set_new(line, "step_time", json_real(seconds));
+    put_times(t, r, seconds, line);
     if (status == STATUS_OK && a->comm->rank == 0) {
         status = append_line(t, line);
         if (shows_progress(t)) {
@@ -579,10 +621,13 @@ int64_t trainer_at(const struct trainer *t)
 enum status trainer_step(struct trainer *t)
 {
     struct step_result result = {0};
-    const double start = clock_seconds();
+    double start = clock_seconds();
     TRY(train_step(t, &result));
-    TRY(log_step(t, &result, clock_seconds() - start));
-    return after_step(t);
+    TRY(log_step(t, &result, lap(&start)));
+    t->log_seconds = lap(&start);
+    TRY(after_step(t));
+    t->save_seconds = lap(&start);
+    return STATUS_OK;
 }
 
 enum status trainer_save(struct trainer *t)

@@ -472,6 +472,12 @@ enum status sft_open(struct sft **out, const struct sft_config *config, const st
     return STATUS_OK;
 }
 
+static void take_work(void *ctx, struct work *w)
+{
+    struct sft *s = ctx;
+    work_move(w, &s->pass.work);
+}
+
 struct train_method sft_method(struct sft *s)
 {
     return (struct train_method){
@@ -486,6 +492,7 @@ struct train_method sft_method(struct sft *s)
         .eval_batches = s->env->eval ? (s->env->eval->count + s->config->eval_batch - 1) / s->config->eval_batch : 0,
         .save_state = save_state,
         .load_state = load_state,
+        .work = take_work,
     };
 }
 

@@ -13,6 +13,7 @@
 #include "trainer/comm/comm.h"
 #include "trainer/comm/shards.h"
 #include "trainer/model/model.h"
+#include "trainer/model/work.h"
 #include "trainer/optim/optim.h"
 
 struct train_config {
@@ -71,6 +72,14 @@ struct train_method {
     /* Optional: data cursor and random state for the checkpoint, and back. */
     enum status (*save_state)(void *ctx, json_t *state);
     enum status (*load_state)(void *ctx, const json_t *state);
+    /* Optional: moves the work that this rank did since the last call into *w. */
+    void (*work)(void *ctx, struct work *w);
+};
+
+/* The machine's limits for the model's products, for limit_fraction in the log. */
+struct train_limits {
+    struct work_costs costs;
+    struct work_peaks peaks;
 };
 
 /* Writes the weights a checkpoint or the final folder holds (adapter or model files). */
@@ -89,6 +98,7 @@ struct train_args {
     const char *recipe_text; /* resolved recipe, saved as recipe.yaml */
     int64_t world_size;      /* virtual ranks */
     int64_t weights;         /* of the model but for embeddings, for total_flos; 0: not known */
+    const struct train_limits *limits; /* NULL: not measured */
 };
 
 /* What a finished run says. */

@@ -272,11 +272,22 @@ static enum status build(struct unit_pass *p, const struct pack_unit *units, int
     return prepare_arenas(p, batch);
 }
 
+static void count_work(struct unit_pass *p, const struct batch *b, bool trained)
+{
+    *(trained ? &p->work.trained_rows : &p->work.scored_rows) += (double)b->tokens;
+    *(trained ? &p->work.trained_outputs : &p->work.scored_outputs) += (double)b->n_out;
+    if (trained && p->reference) {
+        p->work.scored_rows += (double)b->tokens;
+        p->work.scored_outputs += (double)b->n_out;
+    }
+}
+
 enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units, int64_t count,
                           unit_objective_fn objective, void *ctx)
 {
     struct batch batch;
     TRY(build(p, units, count, &batch));
+    count_work(p, &batch, p->grad);
     return p->score ? run_scores(p, &batch, objective, ctx) : run_built(p, &batch, objective, ctx);
 }
 
@@ -286,6 +297,7 @@ enum status unit_pass_reference(struct unit_pass *p, const struct pack_unit *uni
     struct batch batch;
     struct head_result head = {0};
     TRY(build(p, units, count, &batch));
+    count_work(p, &batch, false);
     TRY(alloc_head(p, (size_t)batch.n_out, &head));
     TRY(reference_forward(p, &batch, &head));
     return run_objective(p, &(struct unit_outputs){.batch = &batch, .head = &head}, objective, ctx);

@@ -7,6 +7,7 @@
 #include "trainer/model/model.h"
 #include "trainer/model/pack.h"
 #include "trainer/model/reference.h"
+#include "trainer/model/work.h"
 
 /* Sees the log-probs, entropies and best ids of a micro-batch, in output order (unit, branch, token),
  * and, when asked for, the reference's log-probs and the vocabulary means; writes dlogp [n_out] when
@@ -40,6 +41,7 @@ struct unit_pass {
     bool mean;       /* also the mean of log p over the vocabulary (head->mean) */
     bool mean_grad;  /* the objective has a derivative in these means */
     const struct pass_noise *noise; /* of passes with grad; aligned with the units of the call */
+    struct work work; /* done so far; who reads it clears it */
     struct arena pack;
     struct arena step;
     struct arena scratch;
