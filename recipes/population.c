@@ -1,9 +1,10 @@
 /*
  * The members of a population, one optimizer step of each in turn; see population.h.
  *
- * The model has the hooks of one member at a time: a member's adapter is hung on it before anything is
- * computed for that member. Members that a kill left at different steps are no special case: the one
- * that is furthest behind goes first.
+ * Members that are at the same step draw their rounds in one batch: all their adapters hang on the
+ * model, each for the rows of its slot. Everything else is computed with the hooks of one member on the
+ * model. Members that a kill left at different steps are no special case: those furthest behind go
+ * first.
  */
 #include "recipes/population.h"
 
@@ -30,6 +31,9 @@ struct population {
     struct member *items;
     int64_t count;  /* opened */
     int64_t at_work; /* the member whose adapter hangs on the model, -1: none */
+    struct grpo **drawing; /* [count] */
+    int64_t *group;        /* [count] members at the same step */
+    int64_t group_count;
 };
 
 /* Says which member failed. */
@@ -40,13 +44,24 @@ static enum status named(const struct member *m, enum status status)
                : status_prefix(status, "population: %s", m->label);
 }
 
+static struct adapter *adapter_of(struct population *p, int64_t i)
+{
+    return p->items[i].run.adapter;
+}
+
+static void leave(struct population *p)
+{
+    if (p->at_work >= 0) {
+        adapter_take_off(adapter_of(p, p->at_work));
+    }
+    p->at_work = -1;
+}
+
 static void enter(struct population *p, int64_t i)
 {
     if (p->at_work != i) {
-        if (p->at_work >= 0) {
-            adapter_take_off(p->items[p->at_work].run.adapter);
-        }
-        adapter_hang(p->items[i].run.adapter, -1);
+        leave(p);
+        adapter_hang(adapter_of(p, i), -1);
         p->at_work = i;
     }
 }
@@ -72,10 +87,7 @@ static enum status open_run(struct population *p, const struct command_args *arg
 static enum status open_training(struct population *p, int64_t i)
 {
     struct member *m = &p->items[i];
-    if (p->at_work >= 0) { /* attaching hangs the new hooks on the model */
-        adapter_take_off(p->items[p->at_work].run.adapter);
-    }
-    p->at_work = -1;
+    leave(p); /* attaching hangs the new hooks on the model */
     TRY(grpo_setup(&m->run));
     p->at_work = i;
     TRY(grpo_before(&m->run, &m->before));
@@ -88,7 +100,9 @@ static enum status open_members(struct population *p, const struct command_args 
 {
     const int64_t count = recipe_members(&p->leader->recipe);
     p->items = calloc((size_t)count, sizeof *p->items);
-    if (!p->items) {
+    p->drawing = calloc((size_t)count, sizeof *p->drawing);
+    p->group = calloc((size_t)count, sizeof *p->group);
+    if (!p->items || !p->drawing || !p->group) {
         return FAIL(MEMORY, "population: no memory for %lld members", (long long)count);
     }
     for (int64_t i = 0; i < count; i++) { /* all recipes first: a wrong one costs no work */
@@ -102,17 +116,63 @@ static enum status open_members(struct population *p, const struct command_args 
     return STATUS_OK;
 }
 
-/* The unfinished member with the fewest steps, the first of several; -1: all are done. */
-static int64_t next_member(const struct population *p)
+/* The unfinished members with the fewest steps. */
+static void find_group(struct population *p)
 {
-    int64_t next = -1;
+    int64_t step = INT64_MAX;
+    p->group_count = 0;
     for (int64_t i = 0; i < p->count; i++) {
         const struct trainer *t = p->items[i].trainer;
-        if (!trainer_done(t) && (next < 0 || trainer_at(t) < trainer_at(p->items[next].trainer))) {
-            next = i;
+        if (trainer_done(t) || trainer_at(t) > step) {
+            continue;
+        }
+        p->group_count = trainer_at(t) < step ? 0 : p->group_count;
+        step = trainer_at(t);
+        p->group[p->group_count++] = i;
+    }
+}
+
+/* Those of the group that need a round: their adapters hang on the model, by slot. */
+static int64_t hang_drawing(struct population *p)
+{
+    int64_t n = 0;
+    leave(p);
+    for (int64_t k = 0; k < p->group_count; k++) {
+        const int64_t i = p->group[k];
+        if (grpo_draws(p->items[i].training.grpo)) {
+            adapter_hang(adapter_of(p, i), (int32_t)n);
+            p->drawing[n++] = p->items[i].training.grpo;
         }
     }
-    return next;
+    return n;
+}
+
+static void take_off_all(struct population *p)
+{
+    for (int64_t i = 0; i < p->count; i++) {
+        adapter_take_off(adapter_of(p, i));
+    }
+}
+
+/* The rounds of the group's next step. */
+static enum status draw_rounds(struct population *p)
+{
+    for (int64_t k = 0; k < p->group_count; k++) {
+        struct member *m = &p->items[p->group[k]];
+        enter(p, p->group[k]);
+        TRY(named(m, grpo_begin(m->training.grpo, trainer_at(m->trainer))));
+    }
+    for (int64_t n = hang_drawing(p); n > 0; n = hang_drawing(p)) {
+        const enum status status = grpo_draw(p->drawing, n);
+        take_off_all(p);
+        TRY(status == STATUS_OK ? status : status_prefix(status, "population: "));
+        for (int64_t k = 0; k < p->group_count; k++) {
+            struct member *m = &p->items[p->group[k]];
+            enter(p, p->group[k]);
+            TRY(named(m, grpo_take_up(m->training.grpo)));
+        }
+    }
+    return STATUS_OK;
 }
 
 /* After a signal the others save, too. */
@@ -130,13 +190,17 @@ static enum status save_all(struct population *p)
 
 static enum status run_steps(struct population *p)
 {
-    for (int64_t i = next_member(p); i >= 0; i = next_member(p)) {
-        enter(p, i);
-        const enum status status = named(&p->items[i], trainer_step(p->items[i].trainer));
-        if (status == STATUS_INTERRUPTED) {
-            return save_all(p);
+    for (find_group(p); p->group_count > 0; find_group(p)) {
+        TRY(draw_rounds(p));
+        for (int64_t k = 0; k < p->group_count; k++) {
+            struct member *m = &p->items[p->group[k]];
+            enter(p, p->group[k]);
+            const enum status status = named(m, trainer_step(m->trainer));
+            if (status == STATUS_INTERRUPTED) {
+                return save_all(p);
+            }
+            TRY(status);
         }
-        TRY(status);
     }
     return STATUS_OK;
 }
@@ -200,6 +264,8 @@ static void close_members(struct population *p)
         run_close(&m->run);
     }
     free(p->items);
+    free(p->drawing);
+    free(p->group);
     reward_set_close(&p->rewards);
 }
 

@@ -38,19 +38,31 @@ static enum status renew_entropies(struct grpo *g, int64_t first)
     return STATUS_OK;
 }
 
-static enum status prepare(void *ctx, int64_t step, struct train_units *units)
+enum status grpo_begin(struct grpo *g, int64_t step)
 {
-    struct grpo *g = ctx;
-    int64_t first;
+    if (g->step == step) {
+        return STATUS_OK;
+    }
     g->step = step;
     g->waves = 0;
     g->replaced_groups = 0;
     g->score_seconds = 0.0;
     sync_reference(g, step);
-    grpo_plan_window(&g->config->plan, step, &first, &g->window);
-    TRY(grpo_rounds_renew(g, first));
-    TRY(renew_entropies(g, first));
-    TRY(grpo_step_build(g, first));
+    grpo_plan_window(&g->config->plan, step, &g->first, &g->window);
+    grpo_rounds_drop(g);
+    return grpo_take_up(g);
+}
+
+static enum status prepare(void *ctx, int64_t step, struct train_units *units)
+{
+    struct grpo *g = ctx;
+    TRY(grpo_begin(g, step));
+    while (grpo_draws(g)) {
+        TRY(grpo_draw(&g, 1));
+        TRY(grpo_take_up(g));
+    }
+    TRY(renew_entropies(g, g->first));
+    TRY(grpo_step_build(g, g->first));
     g->on_policy = true;
     for (int64_t i = 0; i < g->live_count; i++) {
         g->on_policy = g->on_policy && (g->live[i].used < 0 || g->live[i].as_of == step);
@@ -76,6 +88,7 @@ enum status grpo_open(struct grpo **out, const struct grpo_config *config,
     }
     g->config = config;
     g->env = env;
+    g->step = -1;
     g->pass = (struct unit_pass){
         .model = env->model,
         .ops = env->ops,

@@ -58,5 +58,24 @@ MUST_USE enum status grpo_open(struct grpo **out, const struct grpo_config *conf
 /* The method for train_run; valid while `g` lives. */
 struct train_method grpo_method(struct grpo *g);
 
+/* The rounds of a step in pieces, for methods that draw together; train_method.prepare does the rest.
+ *
+ *   grpo_begin each; while some draw: grpo_draw those, grpo_take_up each of them
+ *
+ * The rounds of step `step`: older ones are dropped, those drawn ahead come into use. Collective, as all
+ * of these. Nothing happens when the step has begun. Fails as grpo_take_up. */
+MUST_USE enum status grpo_begin(struct grpo *g, int64_t step);
+
+/* True when the step still needs a round. */
+bool grpo_draws(const struct grpo *g);
+
+/* Draws the next round of `count` methods that draw, in one batch: completions of methods[i] by the
+ * hooks of adapter slot i when there are several (hook.slot). Fails as rollout_open and rollout_draw. */
+MUST_USE enum status grpo_draw(struct grpo *const *methods, int64_t count);
+
+/* Brings the drawn rounds of the step into use: verdicts, replaced groups, scores. Fails as
+ * rollout_finish. */
+MUST_USE enum status grpo_take_up(struct grpo *g);
+
 /* Frees the rounds and the pass; config, env and params stay the caller's. NULL is allowed. */
 void grpo_close(struct grpo *g);

@@ -75,7 +75,8 @@ struct grpo {
     int64_t row_count;
     int64_t record_count;
     int64_t capacity_rows;
-    int64_t step;            /* being prepared */
+    int64_t step;            /* being prepared, -1: none yet */
+    int64_t first;           /* its first micro-step */
     int64_t window;          /* micro-steps of this optimizer step */
     int64_t skipped_groups;
     bool on_policy;          /* every old log-prob of the step is of the policy before it */
@@ -145,10 +146,11 @@ void grpo_take_work(void *ctx, struct work *w);
 /* Appends a new round's rows to completions.jsonl; rank 0 only. */
 MUST_USE enum status grpo_write_completions(const struct grpo *g, const struct live_round *live);
 
-/* The rounds of the window from micro-step `first`, all scored, and, with async_rounds, the one behind
- * them, drawn by the policy as it is; older rounds are dropped (grpo_rounds.c). Collective. Fails as
- * rollout_round. */
-MUST_USE enum status grpo_rounds_renew(struct grpo *g, int64_t first);
+/* Drops the rounds before the window. */
+void grpo_rounds_drop(struct grpo *g);
+
+/* Keeps the judges of a round that was drawn ahead busy; between micro-batches. */
+MUST_USE enum status grpo_rounds_poll(struct grpo *g);
 
 /* train_method.settle: waits for the judges of a round that was drawn ahead. */
 MUST_USE enum status grpo_rounds_settle(void *ctx);

@@ -133,9 +133,39 @@ static enum status follow_round(struct grpo *g, int64_t round, struct round *dat
     return g->config->dynamic_waves > 0 ? grpo_replace_flat(g, round, data) : STATUS_OK;
 }
 
-/* Draws the completions of a round that is not there yet. */
-static enum status draw(struct grpo *g, int64_t round)
+/* The last round that the run trains on. */
+static int64_t last_round(const struct grpo *g)
 {
+    int64_t first;
+    int64_t count;
+    grpo_plan_window(&g->config->plan, g->config->max_steps - 1, &first, &count);
+    return grpo_plan_round_of(&g->config->plan, first + count - 1);
+}
+
+/* The round to be drawn next: of the window when those before it are in use, then the one ahead; -1:
+ * none. */
+static int64_t next_round(const struct grpo *g)
+{
+    const struct grpo_plan *plan = &g->config->plan;
+    const int64_t newest = grpo_plan_round_of(plan, g->first + g->window - 1);
+    for (int64_t round = grpo_plan_round_of(plan, g->first); round <= newest; round++) {
+        if (live_find(g, round) < 0) {
+            return round;
+        }
+    }
+    const bool ahead = g->config->async_rounds > 0 && newest < last_round(g);
+    return ahead && live_find(g, newest + 1) < 0 ? newest + 1 : -1;
+}
+
+bool grpo_draws(const struct grpo *g)
+{
+    return next_round(g) >= 0;
+}
+
+/* A new round, with prompts and journals, at the end of g->live. */
+static enum status open_round(struct grpo *g)
+{
+    const int64_t round = next_round(g);
     const int64_t groups = round_rows(g) / g->config->plan.group_size;
     int64_t *indices = malloc((size_t)groups * sizeof *indices);
     struct live_round *live;
@@ -151,13 +181,31 @@ static enum status draw(struct grpo *g, int64_t round)
         rollout_journal_drop(g->config->rollout.journal, g->saved_rounds);
     }
     if (status == STATUS_OK) {
-        status = rollout_begin(&g->config->rollout, g->env, indices, groups, round, &live->data,
-                               &live->pending);
+        status = rollout_open(&g->config->rollout, g->env, indices, groups, round, &live->data,
+                              &live->pending);
     }
     free(indices);
-    TRY(status);
-    g->live_count++;
-    return STATUS_OK;
+    g->live_count += status == STATUS_OK;
+    return status;
+}
+
+enum status grpo_draw(struct grpo *const *methods, int64_t count)
+{
+    struct rollout_drawn *rounds = calloc((size_t)count + 1, sizeof *rounds);
+    enum status status = rounds ? STATUS_OK : FAIL(MEMORY, "round: no memory");
+    for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
+        struct grpo *g = methods[i];
+        status = open_round(g);
+        if (status == STATUS_OK) {
+            struct live_round *live = &g->live[g->live_count - 1];
+            rounds[i] = (struct rollout_drawn){live->pending, &live->data};
+        }
+    }
+    if (status == STATUS_OK) {
+        status = rollout_draw(rounds, count);
+    }
+    free(rounds);
+    return status;
 }
 
 static enum status settle(struct live_round *live)
@@ -196,35 +244,39 @@ static enum status take_up(struct grpo *g, int64_t at)
     return comm_agree(g->env->comm, status);
 }
 
-/* The last round that the run trains on. */
-static int64_t last_round(const struct grpo *g)
-{
-    int64_t first;
-    int64_t count;
-    grpo_plan_window(&g->config->plan, g->config->max_steps - 1, &first, &count);
-    return grpo_plan_round_of(&g->config->plan, first + count - 1);
-}
-
-enum status grpo_rounds_renew(struct grpo *g, int64_t first)
+enum status grpo_take_up(struct grpo *g)
 {
     const struct grpo_plan *plan = &g->config->plan;
-    const int64_t oldest = grpo_plan_round_of(plan, first);
-    const int64_t newest = grpo_plan_round_of(plan, first + g->window - 1);
+    const int64_t newest = grpo_plan_round_of(plan, g->first + g->window - 1);
+    for (int64_t round = grpo_plan_round_of(plan, g->first); round <= newest; round++) {
+        const int64_t at = live_find(g, round);
+        if (at < 0) {
+            break;
+        }
+        if (g->live[at].used < 0) {
+            TRY(take_up(g, at));
+        }
+    }
+    return STATUS_OK;
+}
+
+void grpo_rounds_drop(struct grpo *g)
+{
     for (int64_t i = g->live_count - 1; i >= 0; i--) {
-        if (g->live[i].index < oldest) {
+        if (g->live[i].index < grpo_plan_round_of(&g->config->plan, g->first)) {
             live_drop(g, i);
         }
     }
-    for (int64_t round = oldest; round <= newest; round++) {
-        if (live_find(g, round) < 0) {
-            TRY(draw(g, round));
-        }
-        if (g->live[live_find(g, round)].used < 0) {
-            TRY(take_up(g, live_find(g, round)));
+}
+
+enum status grpo_rounds_poll(struct grpo *g)
+{
+    for (int64_t i = 0; i < g->live_count; i++) {
+        if (g->live[i].pending) {
+            TRY(rollout_poll(g->live[i].pending));
         }
     }
-    const bool ahead = g->config->async_rounds > 0 && newest < last_round(g);
-    return ahead && live_find(g, newest + 1) < 0 ? draw(g, newest + 1) : STATUS_OK;
+    return STATUS_OK;
 }
 
 void grpo_rounds_close(struct grpo *g)

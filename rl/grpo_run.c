@@ -83,7 +83,7 @@ static enum status flush(struct run_list *l)
     l->count = 0;
     l->used_branches = 0;
     l->tokens = 0;
-    return STATUS_OK;
+    return grpo_rounds_poll(l->g);
 }
 
 static enum status run_units(struct run_list *l, const int64_t *order, int64_t count)

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "kernels/base/clock.h"
-#include "kernels/base/rng.h"
 #include "rl/rollout_history.h"
 #include "rl/rollout_internal.h"
 
@@ -60,161 +59,6 @@ static enum status build_prompts(const struct rollout_env *env, const int64_t *i
         TRY(status);
     }
     return STATUS_OK;
-}
-
-/* The log-probs of a foreign sampler are not the policy's: those are scored later. */
-static enum status make_foreign(struct rollout_row *row)
-{
-    row->sampling = row->logp;
-    row->logp = calloc((size_t)row->count + 1, sizeof *row->logp);
-    free(row->entropy);
-    row->entropy = calloc((size_t)row->count + 1, sizeof *row->entropy);
-    return row->logp && row->entropy ? STATUS_OK
-                                     : FAIL(MEMORY, "rollout: no memory for log-probs");
-}
-
-/* Moves the generated completions of this rank into the round. */
-static enum status take_completions(const struct rollout_config *c, struct completion_set *set,
-                                    const int64_t *group_of, struct round *r)
-{
-    for (int64_t i = 0; i < set->count; i++) {
-        struct completion *done = &set->items[i];
-        const int64_t g = group_of[done->prompt];
-        struct rollout_row *row = &r->row[g * r->group_size + done->sample];
-        *row = (struct rollout_row){
-            .group = g,
-            .sample = done->sample,
-            .count = done->count,
-            .ids = done->ids,
-            .logp = done->logp,
-            .entropy = done->entropy,
-            .stopped = done->stopped,
-            .masked = c->mask_truncated && !done->stopped,
-        };
-        done->ids = NULL;
-        done->logp = NULL;
-        done->entropy = NULL;
-        if (c->source && c->source->foreign) {
-            TRY(make_foreign(row));
-        }
-    }
-    return STATUS_OK;
-}
-
-/* The samples of this rank's groups that are not there yet, as prompts. */
-struct missing {
-    struct prompt *prompts; /* [groups] */
-    int64_t *group_of;      /* [groups] */
-    uint32_t *which;        /* [groups * group_size] */
-    int64_t count;
-};
-
-static void missing_close(struct missing *m)
-{
-    free(m->prompts);
-    free(m->group_of);
-    free(m->which);
-}
-
-/* Group g belongs to rank g % size. */
-static enum status find_missing(const struct rollout_config *c, const struct comm *comm,
-                                const struct round *r, struct missing *m)
-{
-    const size_t groups = (size_t)r->groups + 1;
-    *m = (struct missing){
-        .prompts = calloc(groups, sizeof *m->prompts),
-        .group_of = calloc(groups, sizeof *m->group_of),
-        .which = calloc(groups * (size_t)r->group_size, sizeof *m->which),
-    };
-    if (!m->prompts || !m->group_of || !m->which) {
-        return FAIL(MEMORY, "rollout: no memory for %lld prompts", (long long)r->groups);
-    }
-    for (int64_t g = comm->rank; g < r->groups; g += comm->size) {
-        uint32_t *which = m->which + g * r->group_size;
-        int64_t samples = 0;
-        for (int64_t k = 0; k < r->group_size; k++) {
-            if (!r->row[g * r->group_size + k].ids) {
-                which[samples++] = (uint32_t)k;
-            }
-        }
-        if (samples > 0) {
-            struct prompt *p = &m->prompts[m->count];
-            m->group_of[m->count++] = g;
-            *p = (struct prompt){
-                .ids = r->group[g].prompt,
-                .count = r->group[g].prompt_count,
-                .row = (uint32_t)(c->first_row + g),
-                .samples = samples,
-                .which = which,
-            };
-            if (c->history) {
-                p->expected = rollout_history_expected(c->history, r->group[g].index);
-                p->earlier = rollout_history_find(c->history, r->group[g].index,
-                                                  &p->earlier_count);
-            }
-        }
-    }
-    return STATUS_OK;
-}
-
-/* Where a finished completion goes. */
-struct finished_ctx {
-    struct journal *journal; /* NULL: none */
-    struct rollout_judging *judging;
-    const int64_t *group_of;
-    int64_t group_size;
-};
-
-static enum status take_finished(void *ctx, struct completion *done)
-{
-    const struct finished_ctx *c = ctx;
-    const int64_t place = c->group_of[done->prompt] * c->group_size + done->sample;
-    if (c->journal) {
-        TRY(rollout_journal_row(c->journal, place, done));
-    }
-    return rollout_judging_add(c->judging, place, done);
-}
-
-static enum status take_verdicts(void *ctx)
-{
-    const struct finished_ctx *c = ctx;
-    return rollout_judging_poll(c->judging);
-}
-
-/* Generates what is missing of this rank's groups; judges begin with what is finished. */
-static enum status generate_mine(const struct rollout_config *c, const struct rollout_env *env,
-                                 int64_t round_index, struct round *r, struct journal *journal,
-                                 struct rollout_judging *judging)
-{
-    struct missing m;
-    struct completion_set set = {0};
-    enum status status = find_missing(c, env->comm, r, &m);
-    struct finished_ctx finished = {journal, judging, m.group_of, r->group_size};
-    struct generate_args args = {
-        .model = env->model,
-        .ops = env->ops,
-        .hooks = true,
-        .prompts = m.prompts,
-        .prompt_count = m.count,
-        .sample = c->sample,
-        .limits = c->limits,
-        .done = take_finished,
-        .between = take_verdicts,
-        .done_ctx = &finished,
-    };
-    args.sample.max_new_tokens = c->max_completion_length;
-    args.sample.step = (uint32_t)round_index;
-    args.sample.purpose = RNG_SAMPLE;
-    if (status == STATUS_OK) {
-        status = c->source ? c->source->complete(c->source->ctx, &args, &set, &r->stats)
-                           : generate(&args, &set, &r->stats);
-    }
-    if (status == STATUS_OK) {
-        status = take_completions(c, &set, m.group_of, r);
-    }
-    completion_set_close(&set);
-    missing_close(&m);
-    return status;
 }
 
 /* Fixed part of a row on the wire; ids, logp and entropy follow. */
@@ -395,15 +239,6 @@ static void source_close(struct round_source *source, int64_t groups)
     free(source->prompts);
 }
 
-struct rollout_pending {
-    struct rollout_config config;
-    const struct rollout_env *env;
-    int64_t groups;
-    struct round_source source;
-    struct journal *journal; /* of this rank; NULL: none */
-    struct rollout_judging *judging;
-};
-
 void rollout_cancel(struct rollout_pending *p)
 {
     if (p) {
@@ -414,20 +249,17 @@ void rollout_cancel(struct rollout_pending *p)
     }
 }
 
-/* This rank's completions, as far as no journal has them. */
-static enum status draw_mine(struct rollout_pending *p, const int64_t *indices, int64_t round_index,
-                             struct round *r)
+static enum status open_pending(struct rollout_pending *p, const int64_t *indices, struct round *r)
 {
     TRY(source_open(&p->source, p->groups));
     TRY(build_prompts(p->env, indices, r, &p->source));
-    TRY(rollout_journal_open(&p->config, p->env, round_index, r, &p->journal));
-    TRY(rollout_judging_open(&p->judging, &p->config, p->env, &p->source, p->groups, p->journal));
-    return generate_mine(&p->config, p->env, round_index, r, p->journal, p->judging);
+    TRY(rollout_journal_open(&p->config, p->env, p->round_index, r, &p->journal));
+    return rollout_judging_open(&p->judging, &p->config, p->env, &p->source, p->groups, p->journal);
 }
 
-enum status rollout_begin(const struct rollout_config *c, const struct rollout_env *env,
-                          const int64_t *indices, int64_t groups, int64_t round_index,
-                          struct round *out, struct rollout_pending **pending)
+enum status rollout_open(const struct rollout_config *c, const struct rollout_env *env,
+                         const int64_t *indices, int64_t groups, int64_t round_index,
+                         struct round *out, struct rollout_pending **pending)
 {
     struct rollout_pending *p = calloc(1, sizeof *p);
     enum status status = round_open(out, groups, c->group_size);
@@ -435,10 +267,9 @@ enum status rollout_begin(const struct rollout_config *c, const struct rollout_e
         status = FAIL(MEMORY, "rollout: no memory");
     }
     if (status == STATUS_OK) {
-        p->config = *c;
-        p->env = env;
-        p->groups = groups;
-        status = draw_mine(p, indices, round_index, out);
+        *p = (struct rollout_pending){.config = *c, .env = env, .groups = groups,
+                                      .round_index = round_index};
+        status = open_pending(p, indices, out);
     }
     status = comm_agree(env->comm, status);
     if (status != STATUS_OK) {
@@ -448,6 +279,11 @@ enum status rollout_begin(const struct rollout_config *c, const struct rollout_e
     }
     *pending = p;
     return status;
+}
+
+enum status rollout_poll(struct rollout_pending *p)
+{
+    return rollout_judging_poll(p->judging);
 }
 
 enum status rollout_finish(struct rollout_pending *p, struct round *r)
@@ -481,6 +317,13 @@ enum status rollout_round(const struct rollout_config *c, const struct rollout_e
                           struct round *out)
 {
     struct rollout_pending *pending;
-    TRY(rollout_begin(c, env, indices, groups, round_index, out, &pending));
+    TRY(rollout_open(c, env, indices, groups, round_index, out, &pending));
+    const struct rollout_drawn drawn = {pending, out};
+    const enum status status = rollout_draw(&drawn, 1);
+    if (status != STATUS_OK) {
+        rollout_cancel(pending);
+        round_close(out);
+        return status;
+    }
     return rollout_finish(pending, out);
 }

@@ -111,16 +111,30 @@ MUST_USE enum status rollout_round(const struct rollout_config *c, const struct 
                                    const int64_t *indices, int64_t groups, int64_t round_index,
                                    struct round *out);
 
-/* A round in two halves: what is drawn, and what judges say. Between them anything may run, the policy
- * may move, too. */
+/* A round in pieces: opened, drawn, finished. After the draw anything may run, the policy may move, too;
+ * judges work meanwhile. */
 struct rollout_pending;
 
-/* The first half of rollout_round: this rank's completions. Collective; after a failure *out is closed
- * and *pending NULL. The second half is rollout_finish with the same round (the struct may have been
- * moved), or rollout_cancel. c is copied, what it points to and env are borrowed. */
-MUST_USE enum status rollout_begin(const struct rollout_config *c, const struct rollout_env *env,
-                                   const int64_t *indices, int64_t groups, int64_t round_index,
-                                   struct round *out, struct rollout_pending **pending);
+/* Prompts, journals and judges of a round. Collective; after a failure *out is closed and *pending NULL.
+ * Goes on with rollout_draw and rollout_finish for the same round (the struct may have been moved), or
+ * rollout_cancel. c is copied, what it points to and env are borrowed. */
+MUST_USE enum status rollout_open(const struct rollout_config *c, const struct rollout_env *env,
+                                  const int64_t *indices, int64_t groups, int64_t round_index,
+                                  struct round *out, struct rollout_pending **pending);
+
+struct rollout_drawn {
+    struct rollout_pending *pending;
+    struct round *round;
+};
+
+/* This rank's completions of one round, or of `count` rounds of as many policies in one batch: round i is
+ * drawn by the hooks of adapter slot i (hook.slot). The rounds have one model, length and sampling,
+ * but for the seed. Collective. After a failure the rounds are the caller's to cancel and close. */
+MUST_USE enum status rollout_draw(const struct rollout_drawn *rounds, int64_t count);
+
+/* Takes the verdicts that are there and hands waiting completions to idle judges; never waits. Fails as
+ * a reward does. */
+MUST_USE enum status rollout_poll(struct rollout_pending *pending);
 
 /* Verdicts, exchange, advantages. Collective. Frees `pending`; after a failure *r is closed. */
 MUST_USE enum status rollout_finish(struct rollout_pending *pending, struct round *r);

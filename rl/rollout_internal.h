@@ -57,6 +57,17 @@ MUST_USE enum status rollout_judging_finish(struct rollout_judging *j, struct ro
 /* Drops what is still out and frees. NULL is allowed. */
 void rollout_judging_close(struct rollout_judging *j);
 
+/* A round on its way. */
+struct rollout_pending {
+    struct rollout_config config;
+    const struct rollout_env *env;
+    int64_t groups;
+    int64_t round_index;
+    struct round_source source;
+    struct journal *journal; /* of this rank; NULL: none */
+    struct rollout_judging *judging;
+};
+
 /* Scores of the rewards of scope REWARD_CALL, when every rank has all rows: each slice of
  * c->call_rows rows is one call, scored by rank slice % size and exchanged (collective). */
 MUST_USE enum status rollout_judge_calls(const struct rollout_config *c,

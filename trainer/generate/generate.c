@@ -81,6 +81,7 @@ static enum status check_prompts(const struct generate_args *a)
         if (prompt->count < 1) {
             return FAIL(RECIPE, "prompt %lld is empty", (long long)p);
         }
+        ASSERT(!a->policies || (prompt->slot >= 0 && prompt->slot < a->slots));
         if (prompt->count + most > a->model->rope_positions) {
             return FAIL(RECIPE,
                         "prompt %lld: %lld tokens + max_completion_length %lld exceed the context of "
@@ -256,6 +257,9 @@ static enum status lay_out(struct scheduler *s)
     TRY(arena_alloc(&s->own, cap, sizeof(int32_t), &s->cache_rows));
     TRY(arena_alloc(&s->own, out, sizeof(int32_t), &s->out_rows));
     TRY(arena_alloc(&s->own, rows, sizeof *s->seqs, &s->seqs));
+    if (s->a->policies) {
+        TRY(arena_alloc(&s->own, (size_t)s->a->slots + 1, sizeof *s->slot_begin, &s->slot_begin));
+    }
     TRY(arena_alloc(&s->own, (size_t)s->draft_cap, sizeof(int32_t), &s->draft_ids));
     if (s->draft_cap > 0) {
         TRY(draft_open(&s->drafts, &s->own, s->a->prompt_count, draft_tokens(s->a)));
@@ -279,7 +283,35 @@ struct pass scheduler_pass(struct scheduler *s)
         .step = &s->step,
         .scratch = &s->scratch,
         .hooks = s->a->hooks,
+        .slot_begin = s->slot_begin,
     };
+}
+
+static int32_t slot_of(const struct scheduler *s, const struct feed *f)
+{
+    return s->a->prompts[s->branches[f->branch].prompt].slot;
+}
+
+/* Feeds by policy, so that each adapter's rows are one range; the order decides no bit. */
+static void sort_feeds(struct scheduler *s)
+{
+    for (int64_t k = 1; k < s->feed_count; k++) {
+        const struct feed f = s->feeds[k];
+        int64_t at = k;
+        for (; at > 0 && slot_of(s, &s->feeds[at - 1]) > slot_of(s, &f); at--) {
+            s->feeds[at] = s->feeds[at - 1];
+        }
+        s->feeds[at] = f;
+    }
+    int64_t rows = 0;
+    int64_t k = 0;
+    for (int64_t slot = 0; slot < s->a->slots; slot++) {
+        s->slot_begin[slot] = rows;
+        for (; k < s->feed_count && slot_of(s, &s->feeds[k]) == slot; k++) {
+            rows += s->feeds[k].count;
+        }
+    }
+    s->slot_begin[s->a->slots] = rows;
 }
 
 /* All members of every prompt wait; the stack ends with the longest expected, first on ties. */
@@ -431,6 +463,9 @@ static enum status run_step(struct scheduler *s)
     }
     TRY(scheduler_admit(s));
     TRY(scheduler_plan_feeds(s));
+    if (s->a->policies) {
+        sort_feeds(s);
+    }
     float *hidden;
     int64_t n_out;
     TRY(forward(s, &hidden, &n_out));

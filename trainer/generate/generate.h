@@ -20,6 +20,7 @@ struct known_text {
 struct prompt {
     const int32_t *ids;
     int64_t count;
+    int32_t slot;     /* policy that draws, when there are several */
     uint32_t row;     /* random key: index of the prompt in its round */
     int64_t samples;  /* completions wanted */
     uint32_t first_sample; /* random key of the first, usually 0 */
@@ -48,6 +49,12 @@ struct completion_set {
 
 enum generate_drafts { DRAFTS_AUTO, DRAFTS_NEVER, DRAFTS_ALWAYS };
 
+/* One of several policies that draw in one batch: adapters on the one base (hook.slot). */
+struct generate_policy {
+    uint64_t seed; /* instead of the sample's */
+    uint32_t step;
+};
+
 /* None of these decides a bit of a completion. */
 struct generate_limits {
     int64_t max_rows;      /* completions in work at once; 0: 64 */
@@ -70,6 +77,8 @@ struct generate_args {
     const struct prompt *prompts;
     int64_t prompt_count;
     struct sample_config sample;
+    const struct generate_policy *policies; /* [slots] of the prompts' slots; NULL: one policy */
+    int64_t slots;
     struct generate_limits limits;
     bool margins;         /* fill completion.margin */
     completion_fn done;   /* NULL: none */

@@ -32,10 +32,11 @@ static int32_t draw_token(const struct scheduler *s, const struct draw *w, int t
     const struct prompt *p = &s->a->prompts[done->prompt];
     const int64_t vocab = s->a->model->config.vocab;
     const float *z = s->logits + w->out * vocab;
+    const struct generate_policy *own = s->a->policies ? &s->a->policies[p->slot] : NULL;
     const struct rng_key key = {
-        .seed = c->seed,
+        .seed = own ? own->seed : c->seed,
         .purpose = c->purpose,
-        .step = c->step,
+        .step = own ? own->step : c->step,
         .row = p->row,
         .sample = done->sample,
         .position = (uint32_t)done->count,

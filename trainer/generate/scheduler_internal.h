@@ -124,6 +124,7 @@ struct scheduler {
     int32_t *cache_rows;
     int32_t *out_rows;       /* [out_cap] */
     struct attn_seq *seqs;   /* [rows] */
+    int64_t *slot_begin;     /* [slots + 1] token rows of each policy; NULL: one policy */
     struct generate_stats stat;
 };
 

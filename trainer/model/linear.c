@@ -158,11 +158,53 @@ static const struct hook *next_low_rank(const struct pass *p, const struct hook 
     return p->hooks ? h : NULL;
 }
 
+/* The rows of an adapter's slot, and where their results begin in y. */
+static struct operand slot_rows(const struct pass *p, const struct operand *in, int32_t slot,
+                                int64_t *first)
+{
+    struct operand own = *in;
+    *first = 0;
+    if (!pass_plans(p)) { /* a plan gives all rows to any slot */
+        *first = p->slot_begin[slot];
+        own.rows = p->slot_begin[slot + 1] - *first;
+        own.x = in->x ? in->x + *first * in->ld : NULL;
+        own.x16 = in->x16 ? in->x16 + *first * in->ld : NULL;
+    }
+    return own;
+}
+
+/* Several adapters, each for the rows of its slot. */
+static enum status slots_forward(const struct linear *l, const struct pass *p,
+                                 const struct operand *in, float *y, int64_t ldy)
+{
+    base_product(l, p, in, NULL, y, ldy);
+    for (const struct hook *h = p->hooks ? l->hooks : NULL; h; h = h->next) {
+        if (h->kind != HOOK_LOW_RANK || h->slot < 0) {
+            return refuse_kind(l, h);
+        }
+        int64_t first;
+        float *low;
+        const struct operand own = slot_rows(p, in, h->slot, &first);
+        const size_t mark = arena_mark(p->scratch);
+        TRY(arena_alloc(p->scratch, (size_t)(own.rows * h->rank), sizeof(float), &low));
+        if (own.rows > 0) {
+            low_rank_down(p, h, &own, low);
+            low_rank_up(l, p, h, low, own.rows, pass_plans(p) ? NULL : y + first * ldy, ldy);
+        }
+        arena_rewind(p->scratch, mark);
+    }
+    return STATUS_OK;
+}
+
 enum status linear_forward(const struct linear *l, const struct pass *p, const struct operand *in,
                            float *y, int64_t ldy, struct linear_saved *saved)
 {
     struct arena *keep = p->grad ? p->step : p->scratch; /* one and the same when recomputing */
     const bool wanted = y || pass_plans(p);
+    if (p->slot_begin) {
+        ASSERT(!p->grad);
+        return slots_forward(l, p, in, y, ldy);
+    }
     const struct hook *h = next_low_rank(p, l->hooks);
     TRY(check_hooks(l, p));
     if (wanted && !h) {
