@@ -15,7 +15,9 @@
  * gradient in order.
  *
  * In COMPUTE_BF16 both operands of gemm, gemm_dx and gemm_dw are rounded to bf16 (half to even)
- * first and products accumulate in fp32; everything else stays fp32.
+ * first and products accumulate in fp32; so are those of attention's products: q, k, v, dout, the
+ * probabilities relative to the running maximum (in the backward to the log-sum-exp) and d score.
+ * Everything else stays fp32, the sum of the probabilities as well.
  */
 #pragma once
 
@@ -177,7 +179,9 @@ struct attn_args {
     int64_t ldq;
     const float *k; /* [key rows, kv_heads * head_dim], row stride ldkv */
     const float *v;
-    int64_t ldkv;
+    const uint16_t *k16; /* instead of k and v in COMPUTE_BF16: what they would be rounded to; head_dim */
+    const uint16_t *v16; /* is even then */
+    int64_t ldkv; /* even with k16 */
     float *out; /* [T, heads * head_dim], row stride ldo */
     int64_t ldo;
     float *lse; /* [T, heads] log-sum-exp of the scaled scores, or NULL */

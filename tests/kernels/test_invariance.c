@@ -21,6 +21,13 @@ enum { ROWS = 67 };
 static const enum cpu_tier TIERS[] = {TIER_REF, TIER_AVX2, TIER_AVX512, TIER_AMX};
 enum { TIER_TESTS = (int)(sizeof TIERS / sizeof TIERS[0]) };
 
+/* The context of a test, in the compute mode wanted. */
+static void open_mode(struct ops_context *c, void **state, enum compute compute)
+{
+    const struct ops_options options = {.threads = 2, .compute = compute};
+    case_open_or_skip(c, *(const enum cpu_tier *)*state, &options);
+}
+
 static void assert_same_bits(const struct run *got, const struct run *want, const char *what)
 {
     for (int i = 0; i < want->outputs; i++) {
@@ -233,12 +240,11 @@ static void attend_pieces(struct run *r, int64_t size, bool together)
     free(part);
 }
 
-static void decode_is_prefill_is_training(void **state)
+static void decode_is_prefill_is_training_in(void **state, enum compute compute)
 {
     static const int64_t SIZES[] = {1, 2, 5, 31, 32, 33, 64};
-    const struct ops_options options = {.threads = 2};
     struct ops_context c;
-    case_open_or_skip(&c, *(const enum cpu_tier *)*state, &options);
+    open_mode(&c, state, compute);
     const struct op_case *op = case_named("attention");
     for (size_t i = 0; i < sizeof QUERIES / sizeof QUERIES[0]; i++) {
         struct run want;
@@ -254,6 +260,12 @@ static void decode_is_prefill_is_training(void **state)
         kernel_run_close(&want);
     }
     ops_context_close(&c);
+}
+
+static void decode_is_prefill_is_training(void **state)
+{
+    decode_is_prefill_is_training_in(state, COMPUTE_F32);
+    decode_is_prefill_is_training_in(state, COMPUTE_BF16);
 }
 
 /* Moves every key row of the case to another place: what pages of a cache are. */
@@ -283,11 +295,10 @@ static void move_keys(struct run *r)
     }
 }
 
-static void pages_change_nothing(void **state)
+static void pages_change_nothing_in(void **state, enum compute compute)
 {
-    const struct ops_options options = {.threads = 2};
     struct ops_context c;
-    case_open_or_skip(&c, *(const enum cpu_tier *)*state, &options);
+    open_mode(&c, state, compute);
     const struct op_case *op = case_named("attention");
     for (const struct shape *s = op->shapes; s->rows; s++) {
         struct run want;
@@ -304,13 +315,18 @@ static void pages_change_nothing(void **state)
     ops_context_close(&c);
 }
 
+static void pages_change_nothing(void **state)
+{
+    pages_change_nothing_in(state, COMPUTE_F32);
+    pages_change_nothing_in(state, COMPUTE_BF16);
+}
+
 /* Each sequence alone writes what it writes among the others: branches of a tree included. dq obeys
  * the same rule; dk and dv of a shared prefix do not, being sums over its branches. */
-static void sequences_do_not_see_each_other(void **state)
+static void sequences_do_not_see_each_other_in(void **state, enum compute compute)
 {
-    const struct ops_options options = {.threads = 2};
     struct ops_context c;
-    case_open_or_skip(&c, *(const enum cpu_tier *)*state, &options);
+    open_mode(&c, state, compute);
     const struct op_case *op = case_named("attention_backward");
     for (const struct shape *s = op->shapes; s->rows; s++) {
         struct run want;
@@ -331,6 +347,12 @@ static void sequences_do_not_see_each_other(void **state)
         kernel_run_close(&want);
     }
     ops_context_close(&c);
+}
+
+static void sequences_do_not_see_each_other(void **state)
+{
+    sequences_do_not_see_each_other_in(state, COMPUTE_F32);
+    sequences_do_not_see_each_other_in(state, COMPUTE_BF16);
 }
 
 int main(void)
