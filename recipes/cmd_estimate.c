@@ -108,6 +108,7 @@ static void add_cache(struct estimate *e, const struct recipe *r, const struct m
         .pages = r->rollout_pages ? r->rollout_pages : per_row * r->rollout_rows,
         .sequences = r->rollout_rows,
         .length = length,
+        .rounded = r->compute == COMPUTE_BF16 && m->config.head_dim % 2 == 0,
     };
     (void)snprintf(note, sizeof note, "%" PRId64 " rows of %" PRId64 " + %" PRId64 " tokens",
                    r->rollout_rows, prompt, r->max_completion_length);

@@ -147,6 +147,7 @@ static enum status plan_cache(struct scheduler *s, struct kv_cache_shape *shape)
         .sequences = s->sequence_cap,
         .length = e.total,
         .page = page,
+        .rounded = a->ops->compute == COMPUTE_BF16 && c->head_dim % 2 == 0,
     };
     return STATUS_OK;
 }

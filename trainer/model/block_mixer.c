@@ -27,6 +27,28 @@ static const struct model_layer *layer_of(const struct block_run *r)
     return &r->m->layer[r->layer];
 }
 
+/* Keys and values are kept rounded where attention would round them. */
+static bool rounds_keys(const struct block_run *r)
+{
+    return r->b->cache ? kv_cache_rounded(r->b->cache)
+                       : operand_rounds(r->p, r->m->config.head_dim);
+}
+
+/* k and v as attention wants them; the floats before that are gone with the scratch. */
+static enum status alloc_keys(const struct block_run *r, struct mixer_saved *s)
+{
+    const struct mixer_sizes n = sizes_of(r);
+    struct arena *floats = rounds_keys(r) ? r->p->scratch : r->p->step;
+    if (rounds_keys(r)) {
+        const size_t count = (size_t)(n.rows * n.kv);
+        ASSERT(r->p->ops->compute == COMPUTE_BF16);
+        TRY(arena_alloc(r->p->step, count, sizeof *s->k16, &s->k16));
+        TRY(arena_alloc(r->p->step, count, sizeof *s->v16, &s->v16));
+    }
+    TRY(alloc_rows(floats, n.rows, n.kv, &s->k));
+    return alloc_rows(floats, n.rows, n.kv, &s->v);
+}
+
 static enum status alloc_saved(const struct block_run *r, struct mixer_saved *s)
 {
     const struct mixer_sizes n = sizes_of(r);
@@ -34,8 +56,7 @@ static enum status alloc_saved(const struct block_run *r, struct mixer_saved *s)
     struct arena *step = r->p->step;
     TRY(alloc_rows(step, n.rows, 1, &s->rstd));
     TRY(alloc_rows(step, n.rows, n.q, &s->q));
-    TRY(alloc_rows(step, n.rows, n.kv, &s->k));
-    TRY(alloc_rows(step, n.rows, n.kv, &s->v));
+    TRY(alloc_keys(r, s));
     TRY(alloc_rows(step, n.rows, n.q, &s->attn));
     if (r->p->grad) {
         TRY(alloc_rows(step, n.rows, r->m->config.heads, &s->lse));
@@ -99,16 +120,25 @@ static enum status qk_norms(const struct block_run *r, struct mixer_saved *s)
                                                            rows * c->kv_heads, c->head_dim, NULL});
 }
 
+static void round_keys(const struct block_run *r, const struct mixer_saved *s, int64_t cols)
+{
+    const struct ops *ops = r->p->ops->ops;
+    ops->round(r->p->ops, s->k16, s->k, r->b->tokens * cols);
+    ops->round(r->p->ops, s->v16, s->v, r->b->tokens * cols);
+}
+
 /* Rollout: the rows of K and V move to their cache rows. */
 static void store_rows(const struct block_run *r, const struct mixer_saved *s, int64_t cols)
 {
-    float *keys = kv_cache_keys(r->b->cache, r->layer);
-    float *values = kv_cache_values(r->b->cache, r->layer);
-    const size_t bytes = (size_t)cols * sizeof(float);
+    unsigned char *keys = kv_cache_keys(r->b->cache, r->layer);
+    unsigned char *values = kv_cache_values(r->b->cache, r->layer);
+    const unsigned char *k = s->k16 ? (const void *)s->k16 : (const void *)s->k;
+    const unsigned char *v = s->v16 ? (const void *)s->v16 : (const void *)s->v;
+    const int64_t bytes = cols * (int64_t)(s->k16 ? sizeof *s->k16 : sizeof *s->k);
     for (int64_t t = 0; t < r->b->tokens; t++) {
         const int64_t row = r->b->cache_rows[t];
-        memcpy(keys + row * cols, s->k + t * cols, bytes);
-        memcpy(values + row * cols, s->v + t * cols, bytes);
+        memcpy(keys + row * bytes, k + t * bytes, (size_t)bytes);
+        memcpy(values + row * bytes, v + t * bytes, (size_t)bytes);
     }
 }
 
@@ -116,11 +146,19 @@ static struct attn_args attention_args(const struct block_run *r, const struct m
 {
     const struct model_config *c = &r->m->config;
     const struct mixer_sizes n = sizes_of(r);
+    const struct kv_cache *cache = r->b->cache;
+    const bool rounded = rounds_keys(r);
+    const void *own_k = rounded ? (const void *)s->k16 : (const void *)s->k;
+    const void *own_v = rounded ? (const void *)s->v16 : (const void *)s->v;
+    const void *k = cache ? kv_cache_keys(cache, r->layer) : own_k;
+    const void *v = cache ? kv_cache_values(cache, r->layer) : own_v;
     return (struct attn_args){
         .q = s->q,
         .ldq = n.q,
-        .k = r->b->cache ? kv_cache_keys(r->b->cache, r->layer) : s->k,
-        .v = r->b->cache ? kv_cache_values(r->b->cache, r->layer) : s->v,
+        .k = rounded ? NULL : k,
+        .v = rounded ? NULL : v,
+        .k16 = rounded ? k : NULL,
+        .v16 = rounded ? v : NULL,
         .ldkv = n.kv,
         .out = s->attn,
         .ldo = n.q,
@@ -173,6 +211,9 @@ static enum status mixer_forward(const struct block_run *r, const float *x, floa
     TRY(qk_norms(r, s));
     rotate(r, s->q, r->m->config.heads, false);
     rotate(r, s->k, r->m->config.kv_heads, false);
+    if (s->k16) {
+        round_keys(r, s, n.kv);
+    }
     if (r->b->cache) {
         store_rows(r, s, n.kv);
     }

@@ -22,8 +22,9 @@ struct kv_cache {
     int32_t *free_page;  /* [free_pages] stack */
     int32_t *references; /* [pages] sequences that hold the page */
     struct cache_sequence *seq;
-    float *keys;   /* [layers, pages * CACHE_PAGE, kv_dim] */
-    float *values;
+    unsigned char *keys;   /* [layers, pages * page, kv_dim] of row_bytes / kv_dim each */
+    unsigned char *values;
+    int64_t row_bytes;
 };
 
 static int64_t pages_for(const struct kv_cache *c, int64_t length)
@@ -61,8 +62,10 @@ static enum status lay_out(struct kv_cache *c, struct arena *a)
         c->seq[i].page = place + i * (s->length + c->page_limit);
         c->seq[i].rows = c->seq[i].page + c->page_limit;
     }
-    TRY(arena_alloc(a, floats, sizeof(float), &c->keys));
-    return arena_alloc(a, floats, sizeof(float), &c->values);
+    const size_t element = s->rounded ? sizeof(uint16_t) : sizeof(float);
+    c->row_bytes = s->kv_dim * (int64_t)element;
+    TRY(arena_alloc(a, floats, element, &c->keys));
+    return arena_alloc(a, floats, element, &c->values);
 }
 
 static enum status check_shape(const struct kv_cache_shape *s)
@@ -163,14 +166,13 @@ static void drop_page(struct kv_cache *c, int32_t page)
 /* Copies the first `positions` rows of a page, keys and values of every layer. */
 static void copy_page(struct kv_cache *c, int32_t from, int32_t to, int64_t positions)
 {
-    const int64_t width = c->shape.kv_dim;
-    const int64_t page = c->shape.page;
-    const size_t bytes = (size_t)(positions * width) * sizeof(float);
+    const int64_t page = c->shape.page * c->row_bytes;
+    const size_t bytes = (size_t)(positions * c->row_bytes);
     for (int64_t l = 0; l < c->shape.layers; l++) {
-        float *keys = kv_cache_keys(c, l);
-        float *values = kv_cache_values(c, l);
-        memcpy(keys + to * page * width, keys + from * page * width, bytes);
-        memcpy(values + to * page * width, values + from * page * width, bytes);
+        unsigned char *keys = kv_cache_keys(c, l);
+        unsigned char *values = kv_cache_values(c, l);
+        memcpy(keys + to * page, keys + from * page, bytes);
+        memcpy(values + to * page, values + from * page, bytes);
     }
 }
 
@@ -284,18 +286,23 @@ const int32_t *kv_cache_rows(const struct kv_cache *c, int64_t seq)
     return sequence(c, seq)->rows;
 }
 
-static float *layer_rows(const struct kv_cache *c, float *base, int64_t layer)
+bool kv_cache_rounded(const struct kv_cache *c)
 {
-    ASSERT(layer >= 0 && layer < c->shape.layers);
-    return base + layer * c->shape.pages * c->shape.page * c->shape.kv_dim;
+    return c->shape.rounded;
 }
 
-float *kv_cache_keys(const struct kv_cache *c, int64_t layer)
+static void *layer_rows(const struct kv_cache *c, unsigned char *base, int64_t layer)
+{
+    ASSERT(layer >= 0 && layer < c->shape.layers);
+    return base + layer * c->shape.pages * c->shape.page * c->row_bytes;
+}
+
+void *kv_cache_keys(const struct kv_cache *c, int64_t layer)
 {
     return layer_rows(c, c->keys, layer);
 }
 
-float *kv_cache_values(const struct kv_cache *c, int64_t layer)
+void *kv_cache_values(const struct kv_cache *c, int64_t layer)
 {
     return layer_rows(c, c->values, layer);
 }

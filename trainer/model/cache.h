@@ -23,6 +23,7 @@ struct kv_cache_shape {
     int64_t sequences;  /* most sequences alive at once */
     int64_t length;     /* most positions of one sequence */
     int64_t page;       /* positions of a page, a multiple of OPS_ATTN_BLOCK; 0: CACHE_PAGE */
+    bool rounded;       /* rows are bf16: what attention makes of them in COMPUTE_BF16 anyway */
 };
 
 /* Reserves the pages. Fails with MEMORY, naming the budget. */
@@ -59,8 +60,11 @@ int64_t kv_cache_free_pages(const struct kv_cache *c);
 /* Row of every position: key_rows[0 .. length). Borrowed, valid until the sequence changes. */
 const int32_t *kv_cache_rows(const struct kv_cache *c, int64_t seq);
 
-/* Base of one layer's keys and values: [pages * page, kv_dim]. */
-float *kv_cache_keys(const struct kv_cache *c, int64_t layer);
+/* True when rows are bf16. */
+bool kv_cache_rounded(const struct kv_cache *c);
+
+/* Base of one layer's keys: [pages * page, kv_dim] floats, or uint16_t in a rounded cache. */
+void *kv_cache_keys(const struct kv_cache *c, int64_t layer);
 
 /* Values of one layer, same shape. */
-float *kv_cache_values(const struct kv_cache *c, int64_t layer);
+void *kv_cache_values(const struct kv_cache *c, int64_t layer);

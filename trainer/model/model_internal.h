@@ -76,8 +76,10 @@ struct mixer_saved {
     float *q_rstd; /* [T, heads] with qk-norm */
     float *k_rstd; /* [T, kv_heads] */
     float *q;      /* [T, heads * d] after RoPE */
-    float *k;      /* [T, kv_heads * d] after RoPE */
-    float *v;      /* [T, kv_heads * d] */
+    float *k;      /* [T, kv_heads * d] after RoPE; scratch where there is k16 */
+    float *v;      /* [T, kv_heads * d], as k */
+    uint16_t *k16; /* [T, kv_heads * d] both rounded, in COMPUTE_BF16 */
+    uint16_t *v16;
     float *attn;   /* [T, heads * d] */
     float *lse;    /* [T, heads] */
     float *o;      /* [T, hidden] before the post norm (sandwich) */

@@ -1,6 +1,6 @@
 /*
  * Paged K/V: sequences keep their rows through fork, truncate, append and reuse of pages; budgets
- * end in messages; a random walk is checked against plain copies.
+ * end in messages; a random walk is checked against plain copies. Each with rows of floats and of bf16.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,24 +15,43 @@
 
 enum { LAYERS = 2, WIDTH = 3, PAGES = 14, SEQUENCES = 5, LENGTH = 4 * CACHE_PAGE };
 
-static struct kv_cache *open_cache(void)
+/* *state: whether rows are bf16. */
+static struct kv_cache *open_cache(void **state)
 {
     const struct kv_cache_shape shape = {.layers = LAYERS,
                                          .kv_dim = WIDTH,
                                          .pages = PAGES,
                                          .sequences = SEQUENCES,
-                                         .length = LENGTH};
+                                         .length = LENGTH,
+                                         .rounded = *(const bool *)*state};
+    const size_t numbers = (size_t)2 * LAYERS * PAGES * CACHE_PAGE * WIDTH;
+    const size_t bytes = kv_cache_bytes(&shape);
     struct kv_cache *c;
     assert_int_equal(kv_cache_open(&c, &shape), STATUS_OK);
-    assert_true(kv_cache_bytes(&shape)
-                >= (size_t)2 * LAYERS * PAGES * CACHE_PAGE * WIDTH * sizeof(float));
+    assert_true(bytes >= numbers * (shape.rounded ? sizeof(uint16_t) : sizeof(float)));
+    assert_true(!shape.rounded || bytes < numbers * sizeof(float));
+    assert_true(kv_cache_rounded(c) == shape.rounded);
     return c;
 }
 
-static float *row_of(const struct kv_cache *c, int64_t seq, int64_t position, int layer, bool value)
+/* Element d of a position's key or value, and its size. */
+static unsigned char *place_of(const struct kv_cache *c, int64_t seq, int64_t position, int k, int d,
+                               size_t *size)
 {
-    float *base = value ? kv_cache_values(c, layer) : kv_cache_keys(c, layer);
-    return base + kv_cache_rows(c, seq)[position] * WIDTH;
+    unsigned char *base = k % 2 ? kv_cache_values(c, k / 2) : kv_cache_keys(c, k / 2);
+    *size = kv_cache_rounded(c) ? sizeof(uint16_t) : sizeof(float);
+    return base + (size_t)(kv_cache_rows(c, seq)[position] * WIDTH + d) * *size;
+}
+
+/* A number as its row holds it. */
+static void image_of(float x, bool rounded, unsigned char image[4])
+{
+    const uint16_t code = (uint16_t)(int64_t)x;
+    if (rounded) {
+        memcpy(image, &code, sizeof code);
+    } else {
+        memcpy(image, &x, sizeof x);
+    }
 }
 
 /* What is written at a position: a number that names it. */
@@ -55,7 +74,11 @@ static void write_rows(struct kv_cache *c, struct model_seq *s, int64_t begin, f
         s->stamp[i] = (*next)++;
         for (int k = 0; k < LAYERS * 2; k++) {
             for (int d = 0; d < WIDTH; d++) {
-                row_of(c, s->seq, i, k / 2, k % 2)[d] = mark(s->stamp[i], k / 2, k % 2, d);
+                unsigned char image[4];
+                size_t size;
+                unsigned char *place = place_of(c, s->seq, i, k, d, &size);
+                image_of(mark(s->stamp[i], k / 2, k % 2, d), kv_cache_rounded(c), image);
+                memcpy(place, image, size);
             }
         }
     }
@@ -67,8 +90,11 @@ static void check_rows(const struct kv_cache *c, const struct model_seq *s)
     for (int64_t i = 0; i < s->length; i++) {
         for (int k = 0; k < LAYERS * 2; k++) {
             for (int d = 0; d < WIDTH; d++) {
-                assert_true(row_of(c, s->seq, i, k / 2, k % 2)[d]
-                            == mark(s->stamp[i], k / 2, k % 2, d));
+                unsigned char image[4];
+                size_t size;
+                const unsigned char *place = place_of(c, s->seq, i, k, d, &size);
+                image_of(mark(s->stamp[i], k / 2, k % 2, d), kv_cache_rounded(c), image);
+                assert_memory_equal(place, image, size);
             }
         }
     }
@@ -84,8 +110,7 @@ static void append(struct kv_cache *c, struct model_seq *s, int64_t count, float
 
 static void fork_shares_full_pages(void **state)
 {
-    (void)state;
-    struct kv_cache *c = open_cache();
+    struct kv_cache *c = open_cache(state);
     static struct model_seq a;
     static struct model_seq b;
     float next = 1.0f;
@@ -112,8 +137,7 @@ static void fork_shares_full_pages(void **state)
 
 static void writing_after_truncation_copies_a_shared_page(void **state)
 {
-    (void)state;
-    struct kv_cache *c = open_cache();
+    struct kv_cache *c = open_cache(state);
     static struct model_seq a;
     static struct model_seq b;
     float next = 1.0f;
@@ -134,8 +158,7 @@ static void writing_after_truncation_copies_a_shared_page(void **state)
 
 static void budgets_end_in_messages(void **state)
 {
-    (void)state;
-    struct kv_cache *c = open_cache();
+    struct kv_cache *c = open_cache(state);
     int64_t seq[SEQUENCES];
     int64_t more;
     for (int i = 0; i < SEQUENCES; i++) {
@@ -209,9 +232,8 @@ static void step(struct kv_cache *c, struct model_seq *all, struct model_seq *s,
 
 static void random_walk_keeps_every_row(void **state)
 {
-    (void)state;
     static struct model_seq all[SEQUENCES];
-    struct kv_cache *c = open_cache();
+    struct kv_cache *c = open_cache(state);
     struct rng_key key = {.seed = 3, .purpose = RNG_DATA};
     float next = 1.0f;
     memset(all, 0, sizeof all);
@@ -235,11 +257,17 @@ static void random_walk_keeps_every_row(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(fork_shares_full_pages),
-        cmocka_unit_test(writing_after_truncation_copies_a_shared_page),
-        cmocka_unit_test(budgets_end_in_messages),
-        cmocka_unit_test(random_walk_keeps_every_row),
-    };
+    static const bool FORMS[] = {false, true};
+    static const CMUnitTestFunction TESTS[] = {
+        fork_shares_full_pages, writing_after_truncation_copies_a_shared_page,
+        budgets_end_in_messages, random_walk_keeps_every_row};
+    static const char *const NAMES[] = {"fork shares full pages", "truncation", "budgets",
+                                        "random walk"};
+    enum { COUNT = sizeof TESTS / sizeof TESTS[0] };
+    struct CMUnitTest tests[2 * COUNT];
+    for (int i = 0; i < 2 * COUNT; i++) {
+        tests[i] = (struct CMUnitTest){NAMES[i / 2], TESTS[i / 2], NULL, NULL,
+                                       (void *)(uintptr_t)&FORMS[i % 2]};
+    }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

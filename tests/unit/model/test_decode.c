@@ -100,7 +100,8 @@ static void rollout_open(struct rollout *r, struct scene *s)
                                          .kv_dim = c->kv_heads * c->head_dim,
                                          .pages = 12,
                                          .sequences = BRANCHES + 1,
-                                         .length = PROMPT + COMPLETION};
+                                         .length = PROMPT + COMPLETION,
+                                         .rounded = s->ops.compute == COMPUTE_BF16};
     const struct pass pass = {.ops = &s->ops, .hooks = true};
     size_t step;
     size_t scratch;
