@@ -160,8 +160,12 @@ enum status sampling_open(struct sampling *out, const struct recipe *recipe,
         out->config.stop_strings = out->stop_strings;
     }
     if (recipe->structured_outputs_regex) {
-        TRY(constraint_open(&out->constraint, recipe->structured_outputs_regex, &out->bytes,
-                            out->stops, out->config.stop_count));
+        const enum status status =
+            constraint_open(&out->constraint, recipe->structured_outputs_regex, &out->bytes,
+                            out->stops, out->config.stop_count);
+        if (status != STATUS_OK) {
+            return status_prefix(status, "structured_outputs_regex: ");
+        }
         out->config.constraint = out->constraint;
     }
     return STATUS_OK;
