@@ -135,6 +135,7 @@ void grpo_close(struct grpo *g)
     free(g->records);
     free(g->units);
     free(g->cost);
+    free(g->branches);
     free(g->rows);
     unit_pass_close(&g->pass);
     free(g);

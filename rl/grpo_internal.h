@@ -68,7 +68,8 @@ struct grpo {
     int64_t slice_count;
     int64_t capacity_slices;
     struct grpo_unit *units;
-    int64_t *cost;
+    int64_t *cost; /* [unit_count] predicted, UNIT_COST_SCALE a token row */
+    struct pack_branch *branches; /* [group_size] scratch */
     struct grpo_row *rows;
     struct grpo_record *records; /* of the rows that this rank ran */
     int64_t unit_count;
@@ -111,6 +112,12 @@ struct grpo_work {
     grpo_row_fn each; /* unit: place in `order`; row: into rows; at: its first output */
     void *ctx;
 };
+
+/* Rows of a unit from `from` on until the token budget is full, as branches; returns how many. The rule
+ * sees nothing but the unit and the budget. The prompt comes on top of the budget: a long one would
+ * else be computed once per row. Without sharing every row is a piece. */
+int64_t grpo_cut_piece(const struct grpo *g, const struct grpo_row *rows, const struct grpo_unit *u,
+                       int64_t from, struct pack_branch *branches);
 
 /* Runs units order[0 .. count): grpo_run.c. Fails with MEMORY. */
 MUST_USE enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, const int64_t *order,

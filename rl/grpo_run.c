@@ -25,21 +25,18 @@ struct run_list {
     int64_t tokens;
 };
 
-/* Rows of a unit from `from` on until the token budget is full, as branches behind the list's; the rule
- * sees nothing but the unit and the budget. The prompt comes on top of the budget: a long one would
- * else be computed once per row. Without sharing every row is a piece. */
-static int64_t cut_piece(const struct run_list *l, const struct grpo_unit *u, int64_t from)
+int64_t grpo_cut_piece(const struct grpo *g, const struct grpo_row *rows, const struct grpo_unit *u,
+                       int64_t from, struct pack_branch *branches)
 {
-    struct pack_branch *branches = l->branches + l->used_branches;
     const int64_t end = u->first_row + u->row_count;
-    const bool alone = l->g->config->rollout.limits.unshared;
+    const bool alone = g->config->rollout.limits.unshared;
     int64_t tokens = 0;
     int64_t count = 0;
     for (int64_t i = from; i < end && (count == 0 || !alone); i++) {
-        const struct rollout_row *row = l->work->rows[i].row;
+        const struct rollout_row *row = rows[i].row;
         branches[count] = (struct pack_branch){.ids = row->ids, .count = row->count};
         tokens += pack_branch_new_rows(branches, count);
-        if (count > 0 && tokens > l->g->config->micro_batch_tokens) {
+        if (count > 0 && tokens > g->config->micro_batch_tokens) {
             break;
         }
         count++;
@@ -91,7 +88,11 @@ static enum status run_units(struct run_list *l, const int64_t *order, int64_t c
     for (int64_t k = 0; k < count; k++) {
         const struct grpo_unit *u = &l->work->units[order[k]];
         for (int64_t at = u->first_row; at < u->first_row + u->row_count;) {
-            const struct piece piece = {.unit = k, .first = at, .count = cut_piece(l, u, at)};
+            const struct piece piece = {
+                .unit = k,
+                .first = at,
+                .count = grpo_cut_piece(l->g, l->work->rows, u, at, l->branches + l->used_branches),
+            };
             const struct pack_unit tree = piece_tree(l, u, &piece);
             const int64_t tokens = pack_unit_rows(&tree);
             if (l->count > 0 && l->tokens + tokens > l->g->config->micro_batch_tokens) {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "rl/grpo_internal.h"
+#include "trainer/model/cost.h"
 
 bool grpo_filters(const struct grpo *g)
 {
@@ -38,13 +39,15 @@ static enum status reserve_rows(struct grpo *g)
     }
     free(g->units);
     free(g->cost);
+    free(g->branches);
     free(g->rows);
     free(g->records);
     g->units = malloc((size_t)units * sizeof *g->units);
     g->cost = malloc((size_t)units * sizeof *g->cost);
     g->rows = malloc((size_t)rows * sizeof *g->rows);
     g->records = malloc((size_t)rows * sizeof *g->records);
-    const bool good = g->units && g->cost && g->rows && g->records;
+    g->branches = malloc((size_t)g->config->plan.group_size * sizeof *g->branches);
+    const bool good = g->units && g->cost && g->branches && g->rows && g->records;
     g->capacity_rows = good ? rows : 0;
     return good ? STATUS_OK : FAIL(MEMORY, "step: no memory for %lld rows", (long long)rows);
 }
@@ -183,12 +186,29 @@ static void count_idle(struct grpo_slice *s, const struct rollout_row *row)
     s->idle_rows += grpo_loss_tokens(row) > 0;
 }
 
+/* Cost of the unit's pieces, each with a copy of the prompt. */
+static int64_t predict_cost(const struct grpo *g, const struct grpo_unit *u)
+{
+    const struct rollout_group *group = &g->live[u->live].data.group[u->group];
+    int64_t cost = 0;
+    for (int64_t at = u->first_row; at < u->first_row + u->row_count;) {
+        const struct pack_unit piece = {
+            .prompt = group->prompt,
+            .prompt_count = group->prompt_count,
+            .branches = g->branches,
+            .branch_count = grpo_cut_piece(g, g->rows, u, at, g->branches),
+        };
+        cost += unit_cost(&g->env->model->config, &piece);
+        at += piece.branch_count;
+    }
+    return cost;
+}
+
 /* One group's rows of this window as a unit; idle rows are left out, an idle group altogether. */
 static void add_unit(struct grpo *g, int64_t live_index, int64_t group)
 {
     struct live_round *live = &g->live[live_index];
     struct grpo_unit unit = {.live = live_index, .group = group, .first_row = g->row_count};
-    int64_t cost = live->data.group[group].prompt_count;
     bool seen = false;
     for (int64_t k = 0; k < live->data.group_size; k++) {
         const int64_t i = group * live->data.group_size + k;
@@ -211,11 +231,10 @@ static void add_unit(struct grpo *g, int64_t live_index, int64_t group)
             .correction = live->correction && row->sampling ? live->correction + live->token[i]
                                                             : NULL,
         };
-        cost += row->count;
         unit.row_count++;
     }
     if (unit.row_count > 0) {
-        g->cost[g->unit_count] = cost;
+        g->cost[g->unit_count] = predict_cost(g, &unit);
         g->units[g->unit_count++] = unit;
     } else {
         g->skipped_groups += seen;

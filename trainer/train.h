@@ -44,7 +44,7 @@ enum { TRAIN_MAX_METRICS = 48 };
 
 struct train_units {
     int64_t count;
-    const int64_t *cost; /* [count] predicted tokens; decides shards */
+    const int64_t *cost; /* [count] predicted, in any unit; decides shards */
     int64_t padded;      /* tokens of the step as Transformers pads its batches; 0: not counted */
 };
 
