@@ -35,7 +35,7 @@ struct grpo_config {
     struct model_reference *reference; /* full training with beta; NULL: the bare base */
     int64_t ref_sync_steps;      /* reference moves to the policy every so many steps; 0: never */
     double ref_mixup_alpha;
-    int64_t async_rounds;        /* 1: a round is drawn when the one before it comes into use */
+    int64_t async_rounds;        /* 1: a round is drawn in the step that takes up the one before it */
     int64_t max_steps;           /* optimizer steps of the run; async_rounds draws none beyond */
     int64_t dynamic_waves;       /* times flat groups are replaced by fresh prompts; 0: never */
     int64_t micro_batch_tokens;  /* token budget of a forward/backward, prompts of groups that
@@ -73,7 +73,8 @@ bool grpo_draws(const struct grpo *g);
  * hooks of adapter slot i when there are several (hook.slot). Fails as rollout_open and rollout_draw. */
 MUST_USE enum status grpo_draw(struct grpo *const *methods, int64_t count);
 
-/* Brings the drawn rounds of the step into use: verdicts, replaced groups, scores. Fails as
+/* Brings the drawn rounds of the step into use: verdicts, replaced groups, scores; with async_rounds not
+ * before all are drawn. Fails as
  * rollout_finish. */
 MUST_USE enum status grpo_take_up(struct grpo *g);
 

@@ -2,9 +2,10 @@
  * The rounds at hand: drawn, judged, scored, dropped.
  *
  * A round is drawn by the policy of some step and comes into use when the window reaches it. These are
- * one step, but with async_rounds: then round n + 1 is drawn when round n comes into use, before the
- * policy moves, and its judges work while round n is trained on. When it comes into use its log-probs
- * become the sampler's, the policy of that step scores it anew, and the importance correction weighs
+ * one step, but with async_rounds: then round n + 1 is drawn in the step that takes round n into use,
+ * before it does so and before the policy moves. A round's judges thus work while the round before it is
+ * trained on and the round after it is drawn. When a round comes into use its log-probs become the
+ * sampler's, the policy of that step scores it anew, and the importance correction weighs
  * the difference (spec training.md 1.5). Which policy draws depends on the step alone, so neither the
  * ranks nor a resume change a bit.
  */
@@ -142,8 +143,7 @@ static int64_t last_round(const struct grpo *g)
     return grpo_plan_round_of(&g->config->plan, first + count - 1);
 }
 
-/* The round to be drawn next: of the window when those before it are in use, then the one ahead; -1:
- * none. */
+/* The round to be drawn next: of the window, then the one ahead; -1: none. */
 static int64_t next_round(const struct grpo *g)
 {
     const struct grpo_plan *plan = &g->config->plan;
@@ -248,6 +248,9 @@ enum status grpo_take_up(struct grpo *g)
 {
     const struct grpo_plan *plan = &g->config->plan;
     const int64_t newest = grpo_plan_round_of(plan, g->first + g->window - 1);
+    if (g->config->async_rounds > 0 && grpo_draws(g)) {
+        return STATUS_OK; /* drawing first leaves the judges time */
+    }
     for (int64_t round = grpo_plan_round_of(plan, g->first); round <= newest; round++) {
         const int64_t at = live_find(g, round);
         if (at < 0) {

@@ -29,6 +29,7 @@ struct rollout_judging {
     struct journal *journal; /* NULL: none */
     struct judged_row *row;  /* [rows] */
     int64_t rows;
+    int64_t out; /* rows that other processes owe verdicts */
     int64_t unscored[REWARD_MAX]; /* by other processes */
     char why[REWARD_MAX][REWARD_REASON_CAP]; /* of the first of them */
 };
@@ -95,7 +96,11 @@ static enum status hear(void *ctx, int64_t item, double score, const char *reaso
     }
     row->rewards[k] = score;
     row->out--;
-    return row->out == 0 ? complete(j, item / REWARD_MAX) : STATUS_OK;
+    if (row->out > 0) {
+        return STATUS_OK;
+    }
+    j->out--;
+    return complete(j, item / REWARD_MAX);
 }
 
 static enum status add(struct rollout_judging *j, int64_t place, const struct reward_input *given)
@@ -110,6 +115,7 @@ static enum status add(struct rollout_judging *j, int64_t place, const struct re
     if (row->out == 0) {
         return complete(j, place);
     }
+    j->out++;
     for (int k = 0; k < j->c->rewards->count; k++) {
         if (is_of_rows(&j->c->rewards->items[k], true)) {
             TRY(reward_remote_submit(j->c->rewards->items[k].remote, &row->input, hear, j,
@@ -179,7 +185,7 @@ enum status rollout_judging_finish(struct rollout_judging *j, struct round *r)
     }
     int busy;
     TRY(poll_all(j, 0, &busy));
-    while (busy > 0) {
+    while (j->out > 0) { /* the judges may have more to do, for the round behind */
         TRY(poll_all(j, busy > 1 ? TURN_MS : -1, &busy));
     }
     tell_unscored(j);
