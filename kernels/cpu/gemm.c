@@ -12,10 +12,10 @@ enum {
     PANEL_FLOATS = 3 << 18, /* a decoded panel and the tail's */
     PANEL_STRIPS = 4,       /* strips of a panel when there are rows enough to share it */
     MANY_ROWS = 96,         /* rows enough */
-    CHUNK = 240,            /* rows of an item that keeps sums, a multiple of every mr */
+    CHUNK = 240,            /* rows of an item that keeps sums */
+    CHUNK_BYTES = 512 << 10, /* of a that they take, so that it stays in L2 */
+    CHUNK_STEP = 48,
     CHUNK_SLICED = 12,      /* fewer when every slice keeps its own sums */
-    ITEM_ROWS = 48,         /* least rows of an item, a multiple of every mr */
-    ITEMS_PER_THREAD = 8,   /* parts aimed at, so that threads end together */
     PACK_ROWS = 16          /* rows of a rounded per item */
 };
 
@@ -48,12 +48,13 @@ struct product {
     int64_t strip;  /* floats between strips of a decoded block */
     int64_t panel;  /* columns per item, a multiple of nr */
     int64_t panels;
-    int64_t chunk;  /* rows per item, a multiple of mr */
-    int64_t chunks;
+    int64_t chunk;  /* rows per item, at most */
+    int64_t block;  /* rows that are not shared out, at most chunk */
+    int64_t blocks;
     const struct product *tail; /* a second product on the same y, added tile by tile */
 };
 
-/* What one thread works with: the decoded panel, and the chunk of rows of an item. */
+/* What one thread works with: the decoded panel, and the rows of an item. */
 struct item {
     const struct product *p;
     int64_t col;
@@ -292,7 +293,31 @@ static bool product_direct(const struct item *it)
     return true;
 }
 
-/* Items go panel after panel, so a thread decodes a panel once for all its chunks. */
+/* Work is counted in blocks of rows times strips, panel after panel, and shared out evenly: panels
+ * differ in width. Where a count falls. */
+struct place {
+    int64_t panel;
+    int64_t block;
+};
+
+static int64_t strips_from(const struct product *p, int64_t panel)
+{
+    return ceil_div(p->cols - panel * p->panel, p->t->nr);
+}
+
+static struct place place_of(const struct product *p, int64_t count)
+{
+    const int64_t whole = p->panel / p->t->nr * p->blocks; /* of a panel that is not the last */
+    const struct place end = {p->panels, 0};
+    const int64_t panel = count / whole;
+    if (panel >= p->panels) {
+        return end;
+    }
+    return (struct place){panel, (count - panel * whole)
+                                     / least(p->panel / p->t->nr, strips_from(p, panel))};
+}
+
+/* Items go panel after panel, so a thread decodes a panel once for all its rows. */
 static void product_items(void *ctx, int64_t begin, int64_t end, int thread)
 {
     const struct product *p = ctx;
@@ -305,15 +330,19 @@ static void product_items(void *ctx, int64_t begin, int64_t end, int thread)
         .slice = p->panel * p->chunk,
     };
     item.tail = scratch + PANEL_FLOATS - (p->tail ? p->tail->strip * (p->panel / p->t->nr) : 0);
-    for (int64_t i = begin; i < end; i++) {
-        const int64_t col = i / p->chunks * p->panel;
-        item.decoded = item.decoded && item.col == col;
-        item.col = col;
-        item.cols = least(p->panel, p->cols - col);
-        item.row = i % p->chunks * p->chunk;
-        item.rows = least(p->chunk, p->m - item.row);
-        if (p->tail || !product_direct(&item)) {
-            product_item(&item);
+    const struct place first = place_of(p, begin);
+    const struct place last = place_of(p, end);
+    for (int64_t panel = first.panel; panel < p->panels && panel <= last.panel; panel++) {
+        const int64_t stop = least((panel == last.panel ? last.block : p->blocks) * p->block, p->m);
+        item.decoded = false;
+        item.col = panel * p->panel;
+        item.cols = least(p->panel, p->cols - item.col);
+        item.row = panel == first.panel ? first.block * p->block : 0;
+        for (; item.row < stop; item.row += item.rows) {
+            item.rows = least(p->chunk / p->block * p->block, stop - item.row);
+            if (p->tail || !product_direct(&item)) {
+                product_item(&item);
+            }
         }
     }
 }
@@ -342,17 +371,17 @@ static void product_panels(struct product *p)
     }
 }
 
-/* Cuts y into items. */
+/* Few rows are not shared out: every thread that had some would decode the panel. */
 static void product_run(struct product *p)
 {
-    const int64_t items = (int64_t)pool_threads(p->c->pool) * ITEMS_PER_THREAD;
     product_panels(p);
     p->chunk = p->slices > 1 ? CHUNK_SLICED : CHUNK;
-    while (p->chunk > ITEM_ROWS && p->panels * ceil_div(p->m, p->chunk) < items) {
-        p->chunk -= ITEM_ROWS;
+    while (p->chunk > MANY_ROWS && p->chunk * 4 * strip_units(p, p->red) > CHUNK_BYTES) {
+        p->chunk -= CHUNK_STEP;
     }
-    p->chunks = ceil_div(p->m, p->chunk);
-    parallel_for(p->c->pool, p->panels * p->chunks, product_items, p);
+    p->block = least(p->m < MANY_ROWS ? MANY_ROWS : p->t->mr, p->chunk);
+    p->blocks = ceil_div(p->m, p->block);
+    parallel_for(p->c->pool, strips_from(p, 0) * p->blocks, product_items, p);
 }
 
 struct rounding {
