@@ -5,7 +5,7 @@
  * The language: UTF-8 literals, . (not a newline), classes [a-z^] with ranges, escapes \d \D \w \W
  * \s \S \n \r \t \f \v \xHH and \ before punctuation, groups ( ) and (?: ), alternatives |, and
  * * + ? {m} {m,} {m,n} (lazy forms mean the same language). ^ may start and $ may end the pattern.
- * Everything else (references, look-around, flags, \b, \p) is refused.
+ * Everything else (references, look-around, flags, possessive repetitions, \b, \p) is refused.
  *
  * Method: syntax tree -> Thompson's automaton over UTF-8 bytes -> subset construction (Thompson
  * 1968; Rabin & Scott 1959), complete at opening and bounded, so that a pattern whose automaton

@@ -310,21 +310,23 @@ static enum status parse_repeat(struct parser *p, int32_t *out)
     } else {
         TRY(parse_single(p, out));
     }
-    for (;;) {
-        int32_t min = 0;
-        int32_t max = -1;
-        if (take(p, '+')) {
-            min = 1;
-        } else if (take(p, '?')) {
-            max = 1;
-        } else if (take(p, '{')) {
-            TRY(parse_counts(p, &min, &max));
-        } else if (!take(p, '*')) {
-            return STATUS_OK;
-        }
-        (void)take(p, '?'); /* lazy: the same texts match */
-        TRY(add_node(p, (struct regex_node){REGEX_REPEAT, *out, 0, min, max}, out));
+    int32_t min = 0;
+    int32_t max = -1;
+    if (take(p, '+')) {
+        min = 1;
+    } else if (take(p, '?')) {
+        max = 1;
+    } else if (take(p, '{')) {
+        TRY(parse_counts(p, &min, &max));
+    } else if (!take(p, '*')) {
+        return STATUS_OK;
     }
+    (void)take(p, '?'); /* lazy: the same texts match */
+    if (more(p) && strchr("*+?{", p->pattern[p->at])) { /* a second + would be possessive */
+        return REGEX_ERROR(p, "'%c' after a repetition; put that in a group, or write \\%c",
+                           p->pattern[p->at], p->pattern[p->at]);
+    }
+    return add_node(p, (struct regex_node){REGEX_REPEAT, *out, 0, min, max}, out);
 }
 
 static bool ends_choice(const struct parser *p)

@@ -101,7 +101,8 @@ static void bad_patterns_are_refused(void **state)
         {"a{3,2}", "{ wants"}, {"a{x}", "{ wants"}, {"\\1", "not supported"}, {"(?=a)b", "look-around"},
         {"\\bword", "not supported"}, {"a^b", "stands at an end"}, {"[b-a]", "ends before"},
         {"a\\", "backslash"}, {"a{5000}", "4096"}, {"[^\\x00-\xF4\x8F\xBF\xBF]", "matches no text"},
-        {"\xC3", "UTF-8"},
+        {"\xC3", "UTF-8"}, {"a*+", "after a repetition"}, {"(a|b)**", "put that in a group"},
+        {"a{2}{3}", "after a repetition"}, {"a??+", "after a repetition"},
         /* These explode: the limit is named. */
         {"(a|b)*a(a|b){20}", "8192"}, {"((a{100}){100}){100}", "16384"},
         {"(.{0,200}x){0,70}", "more than"},
