@@ -18,6 +18,12 @@
  * first and products accumulate in fp32; so are those of attention's products: q, k, v, dout, the
  * probabilities relative to the running maximum (in the backward to the log-sum-exp) and d score.
  * Everything else stays fp32, the sum of the probabilities as well.
+ *
+ * The code rule: in COMPUTE_BF16 weights of gemm are not rounded where their blocks hold integers
+ * (kernels/tensor/codes.h) and k_slices is 1. Integers and rounded x are summed block by block, k
+ * ascending from +0; for each block sum = fma(scale, block's sum, sum), then, where there are minima,
+ * sum = fma(minimum, sum of the block's x, sum). A tier of bf16 tiles, whose sums run over several
+ * blocks, rounds decoded weights instead.
  */
 #pragma once
 

@@ -7,6 +7,7 @@
  */
 #include "kernels/cpu/gemm_internal.h"
 #include "kernels/cpu/scratch.h"
+#include "kernels/tensor/codes.h"
 
 enum {
     PANEL_FLOATS = 3 << 18, /* a decoded panel and the tail's */
@@ -37,6 +38,9 @@ struct product {
     const float *a;      /* floats or units, row stride a_row */
     const uint16_t *a16; /* instead: bf16, row stride a_row elements until it is packed */
     int64_t a_row;
+    const struct code_row *codes; /* multiplied by the code rule; NULL: not */
+    const float *xs; /* [m][xs_row] sums of a's blocks of 32, where codes have minima */
+    int64_t xs_row;
     int64_t m;
     float *y;
     int64_t ldy;
@@ -85,6 +89,13 @@ static int64_t strip_units(const struct product *p, int64_t count)
     return ceil_div(p->by_rows ? count : ceil_div(count, GEMM_GROUP) * GEMM_GROUP, p->t->pair);
 }
 
+/* Floats of a strip: its units and, by the code rule, the scales behind them. */
+static int64_t strip_floats(const struct product *p, int64_t count)
+{
+    const int64_t scales = p->codes ? ceil_div(count, p->codes->part) * (1 + p->codes->minimum) : 0;
+    return (strip_units(p, count) + scales) * p->t->nr;
+}
+
 /* Decodes [begin, end) of the reduction for columns [col, col + cols) into dst; `begin` lies on the
  * grid of blocks. */
 static void decode_block(const struct product *p, int64_t col, int64_t cols, int64_t begin,
@@ -92,7 +103,7 @@ static void decode_block(const struct product *p, int64_t col, int64_t cols, int
 {
     const struct gemm_tier *t = p->t;
     struct gemm_block block = {.w = p->w, .dst = dst};
-    const int64_t strip = strip_units(p, end - begin) * t->nr;
+    const int64_t strip = strip_floats(p, end - begin);
     if (p->by_rows) {
         block.row = p->first_row + begin;
         block.rows = end - begin;
@@ -106,10 +117,15 @@ static void decode_block(const struct product *p, int64_t col, int64_t cols, int
             block.col = begin;
             block.cols = end - begin;
             block.dst = dst + at / t->nr * strip;
-            t->pack_rows(&block);
+            block.scale = block.dst + strip_units(p, end - begin) * t->nr;
+            if (p->codes) {
+                t->codes(&block, NULL);
+            } else {
+                t->pack_rows(&block);
+            }
         }
     }
-    if (p->round && t->pair == 1) {
+    if (p->round && t->pair == 1 && !p->codes) {
         t->pack_a(dst, strip * ceil_div(cols, t->nr), dst);
     }
 }
@@ -138,6 +154,8 @@ struct stretch {
     int64_t end;
     bool fresh; /* first of the slice */
     bool last;  /* the sums are complete after it */
+    int64_t block; /* where the decoded block begins */
+    const float *scale; /* of the strip's codes */
 };
 
 /* The tail's product on a tile whose y has just been written. */
@@ -165,6 +183,21 @@ static void multiply_tail(const struct item *it, int64_t strip, int64_t row,
     t->tile(&tile);
 }
 
+/* What a tile needs of a strip for the code rule */
+static void tile_codes(const struct item *it, const struct stretch *s, int64_t row,
+                       struct gemm_tile *tile)
+{
+    const struct product *p = it->p;
+    const int64_t block = s->begin / p->codes->part;
+    tile->part = p->codes->part / p->t->pair;
+    tile->scale = s->scale
+                  + (s->begin - s->block) / p->codes->part * (1 + p->codes->minimum) * p->t->nr;
+    if (p->codes->minimum) {
+        tile->xs = p->xs + (it->row + row) * p->xs_row + block;
+        tile->xs_row = p->xs_row;
+    }
+}
+
 /* All rows of the item over one stretch of the reduction, for one strip. */
 static void multiply_strip(const struct item *it, const struct stretch *s, int64_t strip,
                            const float *b)
@@ -174,7 +207,7 @@ static void multiply_strip(const struct item *it, const struct stretch *s, int64
     for (int64_t row = 0; row < it->rows; row += t->mr) {
         const int64_t rows = least(t->mr, it->rows - row);
         const struct gemm_finish finish = finish_of(it, strip, row, rows);
-        const struct gemm_tile tile = {
+        struct gemm_tile tile = {
             .rows = (int)rows,
             .fresh = s->fresh,
             .narrow = finish.cols <= t->nr / 2,
@@ -186,6 +219,9 @@ static void multiply_strip(const struct item *it, const struct stretch *s, int64
             .sum = it->sum + s->slice * it->slice + (strip * p->chunk + row) * t->nr,
             .last = s->last ? &finish : NULL,
         };
+        if (p->codes) {
+            tile_codes(it, s, row, &tile);
+        }
         t->tile(&tile);
         if (s->last && p->tail) {
             multiply_tail(it, strip, row, &finish);
@@ -207,19 +243,19 @@ static void add_slices(const struct item *it)
     }
 }
 
-/* One stretch for every strip, in pieces that leave the strip in L1. `block` is where the decoded
- * block in it->b begins. */
-static void multiply_stretch(const struct item *it, const struct stretch *whole, int64_t block)
+/* One stretch for every strip, in pieces that leave the strip in L1. */
+static void multiply_stretch(const struct item *it, const struct stretch *whole)
 {
     const struct product *p = it->p;
     const struct gemm_tier *t = p->t;
     for (int64_t strip = 0; strip * t->nr < it->cols; strip++) {
         struct stretch s = *whole;
+        const float *b = it->b + strip * p->strip;
+        s.scale = b + strip_units(p, least(p->depth, p->red - s.block)) * t->nr;
         for (; s.begin < whole->end; s.begin = s.end, s.fresh = false) {
             s.end = whole->end - s.begin < 2 * t->depth ? whole->end : s.begin + t->depth;
             s.last = whole->last && s.end == whole->end;
-            multiply_strip(it, &s, strip,
-                           it->b + strip * p->strip + (s.begin - block) / t->pair * t->nr);
+            multiply_strip(it, &s, strip, b + (s.begin - s.block) / t->pair * t->nr);
         }
     }
 }
@@ -231,12 +267,12 @@ static void multiply_block(const struct item *it, int64_t begin, int64_t end)
     for (int64_t i = 0; i < p->slices; i++) {
         const int64_t first = p->red * i / p->slices;
         const int64_t stop = p->red * (i + 1) / p->slices;
-        struct stretch s = {.slice = i, .begin = first > begin ? first : begin};
+        struct stretch s = {.slice = i, .begin = first > begin ? first : begin, .block = begin};
         s.end = least(stop, end);
         s.fresh = s.begin == first;
         s.last = p->slices == 1 && s.end == stop;
         if (s.begin < s.end) {
-            multiply_stretch(it, &s, begin);
+            multiply_stretch(it, &s);
         }
     }
 }
@@ -271,7 +307,8 @@ static void product_item(struct item *it)
 static bool product_direct(const struct item *it)
 {
     const struct product *p = it->p;
-    if (!p->t->direct || p->by_rows || p->slices > 1 || p->m > GEMM_DIRECT_ROWS || p->red % GEMM_GROUP != 0) {
+    if (!p->t->direct || p->by_rows || p->slices > 1 || p->m > GEMM_DIRECT_ROWS
+        || p->red % GEMM_GROUP != 0) {
         return false;
     }
     const int64_t most = p->m == GEMM_DIRECT_ROWS ? GEMM_DIRECT_ROWS : 2;
@@ -284,9 +321,13 @@ static bool product_direct(const struct item *it)
             .a = p->a + row * p->a_row,
             .a_row = p->a_row,
             .round = p->round,
+            .xs = p->xs ? p->xs + row * p->xs_row : NULL,
+            .xs_row = p->xs_row,
             .last = &last,
         };
-        if (!p->t->direct(&direct)) {
+        if (p->codes) {
+            p->t->codes(&direct.block, &direct);
+        } else if (!p->t->direct(&direct)) {
             return false;
         }
     }
@@ -353,7 +394,7 @@ static void product_panels(struct product *p)
     const struct gemm_tier *t = p->t;
     const bool super = p->w->dtype != DTYPE_NF4 && dtype_row(p->w->dtype)->block > GEMM_GROUP;
     const int64_t tail = p->tail ? p->tail->strip : 0;
-    const int64_t all = strip_units(p, p->red) * t->nr;
+    const int64_t all = strip_floats(p, p->red);
     int64_t strips = p->by_rows ? (super ? GEMM_SUPER : 2 * GEMM_GROUP) / t->nr : 1;
     while (p->m >= MANY_ROWS && strips < PANEL_STRIPS
            && 2 * strips * (all + tail) <= PANEL_FLOATS) {
@@ -366,8 +407,8 @@ static void product_panels(struct product *p)
     ASSERT(p->m > GEMM_DIRECT_ROWS || p->by_rows || strips == 1); /* a strip is an item */
     if (strips * (all + tail) > PANEL_FLOATS) {
         const int64_t room = (PANEL_FLOATS - strips * tail) / strips / t->nr * t->pair;
-        p->depth = room / GEMM_SUPER * GEMM_SUPER;
-        p->strip = strip_units(p, p->depth) * t->nr;
+        p->depth = (p->codes ? room / 2 : room) / GEMM_SUPER * GEMM_SUPER; /* scales: under half */
+        p->strip = strip_floats(p, p->depth);
     }
 }
 
@@ -386,25 +427,37 @@ static void product_run(struct product *p)
 
 struct rounding {
     const struct product *p;
-    float *dst; /* [m][stride] */
+    float *dst; /* [m][stride], or NULL: a holds units */
     int64_t stride;
+    float *xs; /* [m][blocks], or NULL */
 };
+
+static void round_row(const struct rounding *r, int64_t row)
+{
+    const struct product *p = r->p;
+    const float *units = p->a + row * p->a_row;
+    if (r->dst) {
+        float *dst = r->dst + row * r->stride;
+        for (int64_t i = 0; p->a16 && i < p->red; i++) { /* tiers without pairs only */
+            dst[i] = dtype_bf16_to_f32(p->a16[row * p->a_row + i]);
+        }
+        if (!p->a16) {
+            p->t->pack_a(units, p->red, dst);
+        }
+        units = dst;
+    }
+    if (r->xs) {
+        p->t->sum_blocks(units, p->xs_row, r->xs + row * p->xs_row);
+    }
+}
 
 static void round_rows(void *ctx, int64_t begin, int64_t end, int thread)
 {
     (void)thread;
     const struct rounding *r = ctx;
-    const struct product *p = r->p;
-    const int64_t last = least(end * PACK_ROWS, p->m);
+    const int64_t last = least(end * PACK_ROWS, r->p->m);
     for (int64_t row = begin * PACK_ROWS; row < last; row++) {
-        float *dst = r->dst + row * r->stride;
-        if (p->a16) {
-            for (int64_t i = 0; i < p->red; i++) { /* tiers without pairs only */
-                dst[i] = dtype_bf16_to_f32(p->a16[row * p->a_row + i]);
-            }
-        } else {
-            p->t->pack_a(p->a + row * p->a_row, p->red, dst);
-        }
+        round_row(r, row);
     }
 }
 
@@ -420,26 +473,39 @@ static int64_t packed_stride(const struct product *p)
     return units_already(p) ? 0 : ceil_div(ceil_div(p->red, p->t->pair), 16) * 16 + 16;
 }
 
-/* Rows [row, row + rows) of a product with their units, in `dst` where they must be packed. */
+/* Floats of a packed row and of the sums of its blocks. */
+static int64_t packed_floats(const struct product *p)
+{
+    return packed_stride(p) + p->xs_row;
+}
+
+/* Rows [row, row + rows) of a product with their units and sums, in `dst` where they are made. */
 static void round_part(struct product *part, const struct product *p, int64_t row, int64_t rows,
                        float *dst)
 {
+    struct rounding r = {.p = part, .stride = packed_stride(p)};
     *part = *p;
     part->m = rows;
     part->y = p->y + row * p->ldy;
     part->a = p->a ? p->a + row * p->a_row : NULL;
     part->a16 = p->a16 ? p->a16 + row * p->a_row : NULL;
-    if (!units_already(part)) {
-        struct rounding r = {.p = part, .dst = dst, .stride = packed_stride(p)};
-        parallel_for(p->c->pool, ceil_div(rows, PACK_ROWS), round_rows, &r);
-        part->a = r.dst;
-        part->a_row = r.stride;
-    } else if (part->a16) {
+    if (units_already(part) && part->a16) {
         ASSERT(part->a_row % 2 == 0 && part->red % 2 == 0);
         part->a = (const float *)(const void *)part->a16;
         part->a_row /= 2;
+        part->a16 = NULL;
     }
-    part->a16 = NULL;
+    r.dst = r.stride ? dst : NULL;
+    r.xs = p->xs_row ? dst + rows * r.stride : NULL;
+    if (r.dst || r.xs) {
+        parallel_for(p->c->pool, ceil_div(rows, PACK_ROWS), round_rows, &r);
+    }
+    if (r.dst) {
+        part->a = r.dst;
+        part->a_row = r.stride;
+        part->a16 = NULL;
+    }
+    part->xs = r.xs;
 }
 
 /* Packs as many rows of the operands as the shared scratch holds, multiplies, goes on. */
@@ -447,8 +513,8 @@ static void product_packed(const struct product *p)
 {
     struct arena *scratch = &p->c->scratch;
     const size_t mark = arena_mark(scratch);
-    const int64_t stride = packed_stride(p);
-    const int64_t tail = p->tail ? packed_stride(p->tail) : 0;
+    const int64_t stride = packed_floats(p);
+    const int64_t tail = p->tail ? packed_floats(p->tail) : 0;
     const int64_t room = (int64_t)(scratch->size - scratch->used - 2 * ARENA_ALIGN) / 4;
     const int64_t rows = stride + tail > 0 ? least(room / (stride + tail), p->m) : p->m;
     float *dst = NULL;
@@ -490,10 +556,14 @@ static void product_start(struct product *p, const struct gemm_choice *choice)
     if (p->round && choice->pairs && slices_even(p->red, p->slices)) {
         p->t = choice->pairs;
     }
+    if (p->round && !p->by_rows && p->slices == 1 && p->t->codes) {
+        p->codes = code_row(p->w->dtype);
+        p->xs_row = p->codes && p->codes->minimum ? p->red / GEMM_GROUP : 0;
+    }
     ASSERT(p->round || !p->a16);
 }
 
-/* A product and, tile by tile, its tail; with k_slices the tail comes after it. */
+/* A product and, tile by tile, its tail; with k_slices or codes in it the tail comes after. */
 static void product_both(struct product *p, struct product *tail, const struct gemm_tail *a,
                          const struct gemm_choice *choice)
 {
@@ -516,11 +586,11 @@ static void product_both(struct product *p, struct product *tail, const struct g
     tail->accumulate = true;
     product_start(tail, choice);
     tail->strip = strip_units(tail, tail->red) * tail->t->nr;
-    if (p->slices == 1) {
+    if (p->slices == 1 && !tail->codes) {
         p->tail = tail;
     }
     product_packed(p);
-    if (p->slices > 1) {
+    if (!p->tail) {
         product_packed(tail);
     }
 }

@@ -131,8 +131,10 @@ static void gradient_item(const struct gradient *g, int64_t item, float *scratch
     for (int64_t u = 0; u < a->units; u++) {
         for (int64_t t = a->unit_begin[u]; t < a->unit_begin[u + 1]; t += TOKENS) {
             p.tokens = least(TOKENS, a->unit_begin[u + 1] - t);
-            const struct gemm_block x = {&g->x, t, p.tokens, p.k, p.k_count, scratch};
-            const struct gemm_block dy = {&g->dy, t, p.tokens, p.n, p.n_count, scratch + PACKED_X};
+            const struct gemm_block x = {.w = &g->x, .row = t, .rows = p.tokens, .col = p.k,
+                                         .cols = p.k_count, .dst = scratch};
+            const struct gemm_block dy = {.w = &g->dy, .row = t, .rows = p.tokens, .col = p.n,
+                                          .cols = p.n_count, .dst = scratch + PACKED_X};
             pack_tokens(g, &x);
             pack_tokens(g, &dy);
             add_patch(g, &p);

@@ -11,6 +11,11 @@
  * reduction (gemm_dw: of the token block), an odd end padded with zeros. Where k_slices cuts the
  * reduction at an odd element the pair rule is not used: operands are rounded and multiplied one
  * by one as on the other tiers. Both choices follow from shapes alone.
+ *
+ * The code rule (COMPUTE_BF16, gemm, block types, no k_slices; kernels/ops.h): a strip holds the
+ * integer codes of its blocks, and behind them their scales: of each block d[nr], then the minimum
+ * m[nr] where the type has one. Each block's sum starts at +0 in the tier's order of units; then
+ * sum = fma(d, block's sum, sum) and sum = fma(m, sum of a's block, sum), blocks ascending.
  */
 #pragma once
 
@@ -46,6 +51,10 @@ struct gemm_tile {
     int64_t a_step;
     const float *b; /* [units][nr] */
     float *sum;     /* [rows][nr] */
+    const float *scale; /* by the code rule: [blocks][1 or 2][nr]; NULL: a plain sum */
+    const float *xs;    /* [rows][blocks] sums of a's blocks, row stride xs_row; NULL: no minima */
+    int64_t xs_row;
+    int part;           /* units of a block */
     const struct gemm_finish *last; /* not NULL: the sums are complete and go to its y instead */
 };
 
@@ -58,6 +67,7 @@ struct gemm_block {
     int64_t col;
     int64_t cols;
     float *dst;
+    float *scale; /* where the scales of codes go */
 };
 
 /* A strip of at most nr weight rows times last->rows rows of a (1, 2 or GEMM_DIRECT_ROWS), all of
@@ -67,6 +77,8 @@ struct gemm_direct {
     const float *a;
     int64_t a_row;
     bool round; /* weights of a tier without pairs in COMPUTE_BF16 */
+    const float *xs; /* by the code rule: as in a tile */
+    int64_t xs_row;
     const struct gemm_finish *last;
 };
 
@@ -80,6 +92,11 @@ struct gemm_tier {
     /* Whole groups of columns only. False: the type has no such path and nothing was done.
      * NULL: the tile is used for any number of rows. */
     bool (*direct)(const struct gemm_direct *d);
+    /* The code rule for the types that have codes: pack_rows of whole blocks with their scales, or
+     * with `d` (whose block is b) its sums straight away. NULL: the tier does not know the rule. */
+    void (*codes)(const struct gemm_block *b, const struct gemm_direct *d);
+    /* dst[b] = sum of the 32 elements of a, in units, from element 32 b on. */
+    void (*sum_blocks)(const float *units, int64_t blocks, float *dst);
     /* Reduction over the columns: dst[unit][nr], strip column = weight row, rows <= nr. Columns
      * are written up to the next multiple of GEMM_GROUP. Strip columns past `rows` hold nothing of
      * use; for rows <= nr / 2 the upper half is not written (multiply it narrow). */

@@ -2,12 +2,14 @@
  * Products with a weight matrix and their two gradients, scalar.
  *
  * gemm and gemm_dx sum over k and n ascending, in k_slices slices [len*s/S, len*(s+1)/S) added as a
- * binary tree, nearest first. gemm_dw sums 32-token blocks counted from each unit's first token.
+ * binary tree, nearest first; types with integer codes go by the code rule. gemm_dw sums 32-token blocks counted from each unit's first token.
  */
 #include <math.h>
+#include <string.h>
 
 #include "kernels/cpu/scratch.h"
 #include "kernels/ref/ref.h"
+#include "kernels/tensor/codes.h"
 #include "kernels/tensor/quant.h"
 
 enum {
@@ -75,11 +77,63 @@ static void gemm_columns(void *ctx, int64_t begin, int64_t end, int thread)
     }
 }
 
+/* Sum of 32 numbers: halves added, i and i + 16, then 8, 4, 2, 1. */
+static float block_sum(const float *x)
+{
+    float s[32];
+    memcpy(s, x, sizeof s);
+    for (int half = 16; half > 0; half /= 2) {
+        for (int i = 0; i < half; i++) {
+            s[i] += s[i + half];
+        }
+    }
+    return s[0];
+}
+
+/* The code rule: whole blocks of codes in fp32, then their scale, then the minimum. */
+static float code_sum(const struct gemm_job *job, int64_t j, int64_t t)
+{
+    const struct gemm_args *a = job->a;
+    const struct code_row *row = code_row(a->w->dtype);
+    const int64_t k = tensor_columns(a->w);
+    float sum = 0.0f;
+    for (int64_t first = 0; first < k; first += row->part) {
+        struct code_part part;
+        float x[32];
+        float dot = 0.0f;
+        code_decode(a->w, a->first_row + j, first, &part);
+        for (int i = 0; i < row->part; i++) {
+            x[i] = element(job->c, a->x, a->x16, t * a->ldx + first + i);
+            dot = fmaf(x[i], (float)part.code[i], dot);
+        }
+        sum = fmaf(part.scale, dot, sum);
+        if (row->minimum) {
+            sum = fmaf(part.minimum, block_sum(x), sum);
+        }
+    }
+    return sum;
+}
+
+static void gemm_code_columns(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    const struct gemm_job *job = ctx;
+    const struct gemm_args *a = job->a;
+    (void)thread;
+    for (int64_t j = begin; j < end; j++) {
+        for (int64_t t = 0; t < a->m; t++) {
+            float *y = a->y + t * a->ldy + j;
+            *y = finish(code_sum(job, j, t), a->alpha, a->accumulate, *y,
+                        a->bias ? a->bias[j] : 0.0f);
+        }
+    }
+}
+
 void ref_gemm(struct ops_context *c, const struct gemm_args *a)
 {
     ASSERT(tensor_columns(a->w) <= SCRATCH_MAX_COLUMNS);
     struct gemm_job job = {c, a};
-    parallel_for(c->pool, a->n, gemm_columns, &job);
+    const bool coded = c->compute == COMPUTE_BF16 && c->k_slices == 1 && code_row(a->w->dtype);
+    parallel_for(c->pool, a->n, coded ? gemm_code_columns : gemm_columns, &job);
     if (a->tail) {
         const struct gemm_args tail = {.x = a->tail->x,
                                        .ldx = a->tail->ldx,

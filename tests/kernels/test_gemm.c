@@ -26,6 +26,7 @@ struct setting {
 
 static const struct setting SETTINGS[] = {
     {TIER_REF, COMPUTE_F32, false, 1},      {TIER_AVX2, COMPUTE_F32, false, 1},
+    {TIER_REF, COMPUTE_BF16, false, 1},
     {TIER_AVX512, COMPUTE_F32, false, 1},   {TIER_AVX2, COMPUTE_BF16, false, 1},
     {TIER_AVX512, COMPUTE_BF16, false, 1},  {TIER_AVX512, COMPUTE_BF16, true, 1},
     {TIER_AVX2, COMPUTE_F32, false, 8},     {TIER_AVX512, COMPUTE_F32, false, 64},
@@ -156,11 +157,13 @@ static void part_agrees(const struct setting *s, const struct product_case *big,
 
 static void rows_do_not_depend_on_m(void **state)
 {
-    static const enum dtype TYPES[] = {DTYPE_F32, DTYPE_Q4_1, DTYPE_Q6_K};
+    static const enum dtype TYPES[] = {DTYPE_F32, DTYPE_Q4_1, DTYPE_Q5_0, DTYPE_Q8_0,
+                                       DTYPE_Q4_K, DTYPE_Q6_K, DTYPE_NF4};
+    enum { TYPE_COUNT = sizeof TYPES / sizeof TYPES[0] };
     static const struct product_shape SHAPE = {
         .m = 67, .n = 75, .k = 768, .alpha = 0.9f, .accumulate = true};
     const struct setting *s = *state;
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 2 * TYPE_COUNT; i++) {
         struct ops_context c;
         struct product_case big;
         open_or_skip(&c, s, 2);

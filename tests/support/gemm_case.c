@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "kernels/base/rng.h"
+#include "kernels/tensor/codes.h"
 #include "kernels/tensor/quant.h"
 
 enum { CASE_BYTES = 512 << 20, PAD = 3, MAX_SLICES = 64 };
@@ -153,6 +154,41 @@ static double pair_error(const struct ops_context *c, int64_t count, double size
     return 2.0 * (double)(count + 4) * size * 0x1p-24 + (double)count * 0x1p-120;
 }
 
+/* Goes by the code rule of kernels/ops.h. */
+static bool coded(const struct product_case *p, const struct ops_context *c)
+{
+    return c->compute == COMPUTE_BF16 && c->k_slices == 1 && c->tier != TIER_AMX && !p->by_rows
+           && code_row(p->w.dtype);
+}
+
+/* x . row j of the weight by that rule; *size: sum of all magnitudes in it. */
+static float coded_sum(const struct product_case *p, const float *x, int64_t j, double *size)
+{
+    const struct code_row *type = code_row(p->w.dtype);
+    float sum = 0.0f;
+    *size = 0.0;
+    for (int64_t first = 0; first < p->red; first += type->part) {
+        struct code_part part;
+        float dot = 0.0f;
+        float tree[32];
+        code_decode(&p->w, p->shape.first_row + j, first, &part);
+        for (int i = 0; i < type->part; i++) {
+            dot = fmaf(x[first + i], (float)part.code[i], dot);
+            tree[i] = x[first + i];
+            *size += fabs((double)x[first + i] * (double)part.scale * part.code[i]);
+            *size += fabs((double)x[first + i] * (double)part.minimum);
+        }
+        sum = fmaf(part.scale, dot, sum);
+        for (int half = 16; type->minimum && half > 0; half /= 2) {
+            for (int i = 0; i < half; i++) {
+                tree[i] += tree[i + half];
+            }
+        }
+        sum = type->minimum ? fmaf(part.minimum, tree[0], sum) : sum;
+    }
+    return sum;
+}
+
 void product_expect(struct product_case *p, const struct ops_context *c)
 {
     const int64_t k = p->shape.k;
@@ -173,7 +209,8 @@ void product_expect(struct product_case *p, const struct ops_context *c)
                 row[r] = operand(c, p->x[i * p->ldx + r]);
             }
             const int64_t at = i * p->ldy + j;
-            const float sum = scalar_sum(c, row, column, p->red, &size);
+            const float sum = coded(p, c) ? coded_sum(p, row, j, &size)
+                                          : scalar_sum(c, row, column, p->red, &size);
             const float alpha = p->shape.alpha;
             const float scaled = alpha * sum;
             const float plain = scaled + (p->bias ? p->bias[j] : 0.0f);

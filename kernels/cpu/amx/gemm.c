@@ -41,6 +41,7 @@ static struct gemm_tier amx_tier(void)
     t.depth = AMX_DEPTH;
     t.tile = amx_tile;
     t.direct = NULL;
+    t.codes = NULL; /* a tile's sums run over blocks of other scales */
     return t;
 }
 

@@ -128,27 +128,48 @@ GEMM_INLINE vi g_nibbles_high_first(const uint8_t *p)
     return g_or(_mm256_srli_epi64(x, 4), _mm256_slli_epi64(x, 32));
 }
 
-GEMM_INLINE vi g_two_rows(const uint8_t *const p[8], int64_t at, int i)
+/* The words of four vectors, of rows i and i + 4 for i = 0..3, in the order of lanes. */
+GEMM_INLINE void g_transpose_four(const vi r[4], vi out[4])
 {
-    const vi x = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(p[i] + at)));
-    return _mm256_inserti128_si256(x, _mm_loadu_si128((const __m128i *)(p[i + 4] + at)), 1);
+    const vi low01 = _mm256_unpacklo_epi32(r[0], r[1]);
+    const vi low23 = _mm256_unpacklo_epi32(r[2], r[3]);
+    const vi high01 = _mm256_unpackhi_epi32(r[0], r[1]);
+    const vi high23 = _mm256_unpackhi_epi32(r[2], r[3]);
+    out[0] = _mm256_unpacklo_epi64(low01, low23);
+    out[1] = _mm256_unpackhi_epi64(low01, low23);
+    out[2] = _mm256_unpacklo_epi64(high01, high23);
+    out[3] = _mm256_unpackhi_epi64(high01, high23);
+}
+
+GEMM_INLINE vi g_two_rows(const uint8_t *a, const uint8_t *b)
+{
+    const vi x = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)a));
+    return _mm256_inserti128_si256(x, _mm_loadu_si128((const __m128i *)b), 1);
 }
 
 /* out[j] = 32-bit word j of the 16 bytes at p[lane] + at, for every lane. */
 GEMM_INLINE void g_transpose(const uint8_t *const p[8], int64_t at, vi out[4])
 {
-    const vi r0 = g_two_rows(p, at, 0);
-    const vi r1 = g_two_rows(p, at, 1);
-    const vi r2 = g_two_rows(p, at, 2);
-    const vi r3 = g_two_rows(p, at, 3);
-    const vi low01 = _mm256_unpacklo_epi32(r0, r1);
-    const vi low23 = _mm256_unpacklo_epi32(r2, r3);
-    const vi high01 = _mm256_unpackhi_epi32(r0, r1);
-    const vi high23 = _mm256_unpackhi_epi32(r2, r3);
-    out[0] = _mm256_unpacklo_epi64(low01, low23);
-    out[1] = _mm256_unpackhi_epi64(low01, low23);
-    out[2] = _mm256_unpacklo_epi64(high01, high23);
-    out[3] = _mm256_unpackhi_epi64(high01, high23);
+    vi r[4];
+    GEMM_UNROLL
+    for (int i = 0; i < 4; i++) {
+        r[i] = g_two_rows(p[i] + at, p[i + 4] + at);
+    }
+    g_transpose_four(r, out);
+}
+
+/* The same of rows that lie `stride` bytes apart. */
+GEMM_INLINE void g_transpose_rows(const uint8_t *p, int64_t stride, vi out[4])
+{
+    const uint8_t *p4 = p + 4 * stride;
+    const int64_t third = 3 * stride;
+    const vi r[4] = {
+        g_two_rows(p, p4),
+        g_two_rows(p + stride, p4 + stride),
+        g_two_rows(p + 2 * stride, p4 + 2 * stride),
+        g_two_rows(p + third, p4 + third),
+    };
+    g_transpose_four(r, out);
 }
 
 /* The 32-bit word at p[lane] + at. */

@@ -121,29 +121,52 @@ GEMM_INLINE vi g_nibbles_high_first(const uint8_t *p)
     return g_or(_mm512_srli_epi64(x, 4), _mm512_slli_epi64(x, 32));
 }
 
-GEMM_INLINE vi g_four_rows(const uint8_t *const p[16], int64_t at, int i)
+/* The words of four vectors, of rows i, i + 4, i + 8, i + 12 for i = 0..3, in the order of lanes. */
+GEMM_INLINE void g_transpose_four(const vi r[4], vi out[4])
 {
-    vi x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(p[i] + at)));
-    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p[i + 4] + at)), 1);
-    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p[i + 8] + at)), 2);
-    return _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)(p[i + 12] + at)), 3);
+    const vi low01 = _mm512_unpacklo_epi32(r[0], r[1]);
+    const vi low23 = _mm512_unpacklo_epi32(r[2], r[3]);
+    const vi high01 = _mm512_unpackhi_epi32(r[0], r[1]);
+    const vi high23 = _mm512_unpackhi_epi32(r[2], r[3]);
+    out[0] = _mm512_unpacklo_epi64(low01, low23);
+    out[1] = _mm512_unpackhi_epi64(low01, low23);
+    out[2] = _mm512_unpacklo_epi64(high01, high23);
+    out[3] = _mm512_unpackhi_epi64(high01, high23);
+}
+
+GEMM_INLINE vi g_four_rows(const uint8_t *a, const uint8_t *b, const uint8_t *c, const uint8_t *d)
+{
+    vi x = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)a));
+    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)b), 1);
+    x = _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)c), 2);
+    return _mm512_inserti32x4(x, _mm_loadu_si128((const __m128i *)d), 3);
 }
 
 /* out[j] = 32-bit word j of the 16 bytes at p[lane] + at, for every lane. */
 GEMM_INLINE void g_transpose(const uint8_t *const p[16], int64_t at, vi out[4])
 {
-    const vi r0 = g_four_rows(p, at, 0);
-    const vi r1 = g_four_rows(p, at, 1);
-    const vi r2 = g_four_rows(p, at, 2);
-    const vi r3 = g_four_rows(p, at, 3);
-    const vi low01 = _mm512_unpacklo_epi32(r0, r1);
-    const vi low23 = _mm512_unpacklo_epi32(r2, r3);
-    const vi high01 = _mm512_unpackhi_epi32(r0, r1);
-    const vi high23 = _mm512_unpackhi_epi32(r2, r3);
-    out[0] = _mm512_unpacklo_epi64(low01, low23);
-    out[1] = _mm512_unpackhi_epi64(low01, low23);
-    out[2] = _mm512_unpacklo_epi64(high01, high23);
-    out[3] = _mm512_unpackhi_epi64(high01, high23);
+    vi r[4];
+    GEMM_UNROLL
+    for (int i = 0; i < 4; i++) {
+        r[i] = g_four_rows(p[i] + at, p[i + 4] + at, p[i + 8] + at, p[i + 12] + at);
+    }
+    g_transpose_four(r, out);
+}
+
+/* The same of rows that lie `stride` bytes apart. */
+GEMM_INLINE void g_transpose_rows(const uint8_t *p, int64_t stride, vi out[4])
+{
+    const uint8_t *p4 = p + 4 * stride;
+    const uint8_t *p8 = p + 8 * stride;
+    const uint8_t *p12 = p4 + 8 * stride;
+    const int64_t third = 3 * stride;
+    const vi r[4] = {
+        g_four_rows(p, p4, p8, p12),
+        g_four_rows(p + stride, p4 + stride, p8 + stride, p12 + stride),
+        g_four_rows(p + 2 * stride, p4 + 2 * stride, p8 + 2 * stride, p12 + 2 * stride),
+        g_four_rows(p + third, p4 + third, p8 + third, p12 + third),
+    };
+    g_transpose_four(r, out);
 }
 
 GEMM_INLINE int g_word_at(const uint8_t *p)
