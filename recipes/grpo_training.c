@@ -75,6 +75,13 @@ static enum status evaluate_step(void *ctx, int64_t step, json_t *line)
     return STATUS_OK;
 }
 
+/* eval_accuracy is Graft's own measurement: its keys ask for it. */
+static bool asks_for_accuracy(const struct recipe *c)
+{
+    return recipe_given(c, "eval_num_generations") || recipe_given(c, "eval_temperature") ||
+           recipe_given(c, "eval_top_p") || recipe_given(c, "eval_top_k");
+}
+
 static struct grpo_plan plan_of(const struct run *r)
 {
     const struct recipe *c = &r->recipe;
@@ -182,9 +189,23 @@ enum status grpo_training_open(struct grpo_training *t, struct run *r, struct re
     TRY(grpo_open(&t->grpo, &t->config, &t->env));
     const int64_t per_epoch = grpo_plan_steps_per_epoch(&t->config.plan);
     TRY(recipe_train(c, run_max_steps(c, per_epoch), per_epoch, &t->loop));
-    t->config.plan.eval_steps = r->test.set ? t->loop.eval_steps : 0;
-    t->config.max_steps = t->loop.max_steps;
     if (t->loop.eval_steps > 0 && r->test.set) {
+        const int64_t rows = dataset_count(r->test.set);
+        t->config.eval = (struct grpo_eval){
+            .rows = c->eval_samples > 0 && c->eval_samples < rows ? c->eval_samples : rows,
+            .group_size = c->num_generations_eval,
+            .per_device = c->per_device_eval_batch_size,
+            .row = run_row,
+            .row_ctx = &r->test,
+            .where = dataset_name(r->test.set),
+        };
+        t->loop.eval_on_start = c->eval_on_start; /* beside the accuracy that the stage measures */
+        t->config.plan.eval_on_start = c->eval_on_start;
+        t->config.plan.eval_steps = t->loop.eval_steps;
+        t->config.plan.eval_delay = t->loop.eval_delay;
+    }
+    t->config.max_steps = t->loop.max_steps;
+    if (t->config.eval.rows > 0 && asks_for_accuracy(c)) {
         t->config.evaluate = evaluate_step;
         t->config.evaluate_ctx = r;
     }

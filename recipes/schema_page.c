@@ -34,6 +34,11 @@ static const struct {
                     "says when a run is finished; save_total_limit: 1 keeps the newest beside the "
                     "best.",
      "tests/unit/trainer/test_best.c"},
+    {"Evaluation in grpo", "is TRL's, with its names and numbers, by the policy that draws (no second "
+                           "forward); eval_accuracy is measured beside it where eval_temperature, "
+                           "eval_top_p, eval_top_k or eval_num_generations ask for it. On several "
+                           "virtual ranks no prompts are repeated to fill the last batch.",
+     "tests/mpi/test_grpo_eval.sh"},
     {"Mixtures", "of datasets split off their held-out rows by seed, where TRL's split is another in "
                  "every run; and a dataset that can't be opened ends the run, where Open-R1 goes on "
                  "without it.",

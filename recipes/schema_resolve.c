@@ -121,6 +121,15 @@ static enum status resolve_grpo(struct recipe *r)
                     recipe_method_name(r->method));
     }
     TRY(resolve_round(r));
+    if (r->eval_strategy != STRATEGY_NO &&
+        r->per_device_eval_batch_size * r->world_size % r->num_generations_eval != 0) {
+        return FAIL(RECIPE, "recipe: per_device_eval_batch_size %" PRId64 " x world_size %" PRId64
+                            " is no multiple of num_generations_eval %" PRId64 "; use "
+                            "per_device_eval_batch_size %" PRId64,
+                    r->per_device_eval_batch_size, r->world_size, r->num_generations_eval,
+                    round_up(r->per_device_eval_batch_size,
+                             r->num_generations_eval / gcd(r->num_generations_eval, r->world_size)));
+    }
     if (r->reward_funcs.count == 0) {
         return FAIL(RECIPE, "recipe: reward_funcs names at least one reward");
     }
@@ -235,10 +244,6 @@ static enum status check_optim(struct recipe *r)
     if (trains && schedule_is_adaptive(&optim.schedule) && r->eval_strategy == STRATEGY_NO) {
         return FAIL(RECIPE, "recipe: lr_scheduler_type: %s follows evaluations; set eval_strategy: "
                             "steps", schedule);
-    }
-    if (trains && schedule_is_adaptive(&optim.schedule) && recipe_rolls_out(r)) {
-        return FAIL(RECIPE, "recipe: lr_scheduler_type: %s follows eval_loss, which grpo does not "
-                            "have; use cosine or constant", schedule);
     }
     return STATUS_OK;
 }

@@ -17,15 +17,6 @@
 
 #include "rl/grpo_internal.h"
 
-/* TRL's callback after step `done`: the reference moves. */
-static void sync_reference(struct grpo *g, int64_t done)
-{
-    const int64_t every = g->config->ref_sync_steps;
-    if (g->config->reference && every > 0 && done > 0 && done % every == 0) {
-        model_reference_mix(g->config->reference, g->config->ref_mixup_alpha);
-    }
-}
-
 /* Entropies that decide which tokens stay, or are logged for rows without a forward, must be those of
  * the policy as it is now. */
 static enum status renew_entropies(struct grpo *g, int64_t first)
@@ -47,7 +38,7 @@ enum status grpo_begin(struct grpo *g, int64_t step)
     g->waves = 0;
     g->replaced_groups = 0;
     g->score_seconds = 0.0;
-    sync_reference(g, step);
+    ref_sync_step(&g->sync, step);
     grpo_plan_window(&g->config->plan, step, &g->first, &g->window);
     grpo_rounds_drop(g);
     return grpo_take_up(g);
@@ -73,8 +64,13 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
 
 static enum status evaluate(void *ctx, int64_t step, json_t *line)
 {
-    const struct grpo *g = ctx;
-    return g->config->evaluate(g->config->evaluate_ctx, step, line);
+    struct grpo *g = ctx;
+    const struct grpo_config *c = g->config;
+    ref_sync_step(&g->sync, step); /* TRL moves the reference before it evaluates */
+    if (c->eval.rows > 0) {
+        TRY(grpo_evaluate(g, step, line));
+    }
+    return c->evaluate ? c->evaluate(c->evaluate_ctx, step, line) : STATUS_OK;
 }
 
 enum status grpo_open(struct grpo **out, const struct grpo_config *config,
@@ -98,6 +94,10 @@ enum status grpo_open(struct grpo **out, const struct grpo_config *config,
         .full = config->reference,
         .checkpoint = config->gradient_checkpointing,
     };
+    g->sync = (struct ref_sync){.reference = config->reference,
+                                .every = config->ref_sync_steps,
+                                .alpha = config->ref_mixup_alpha,
+                                .output_dir = config->output_dir};
     entropy_control_open(&g->entropy, &config->entropy);
     g->pass.entropy_grad = entropy_control_on(&g->entropy);
     *out = g;
@@ -113,7 +113,8 @@ struct train_method grpo_method(struct grpo *g)
         .run = grpo_run,
         .metrics = METRIC_COUNT,
         .log = grpo_log,
-        .evaluate = g->config->evaluate ? evaluate : NULL,
+        .evaluate = g->config->evaluate || g->config->eval.rows > 0 ? evaluate : NULL,
+        .eval_rows = g->config->eval.rows * g->config->eval.group_size,
         .settle = g->config->async_rounds > 0 ? grpo_rounds_settle : NULL,
         .save_state = grpo_save_state,
         .load_state = grpo_load_state,

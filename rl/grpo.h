@@ -24,6 +24,20 @@ struct grpo_follower {
     void (*note)(void *ctx, json_t *line); /* fields of the log line */
 };
 
+/* Evaluation as TRL's trainer does it: completions of held-out prompts, judged, with the objective's loss.
+ * The prompts come in one permutation, the same at every evaluation. */
+struct grpo_eval {
+    int64_t rows;       /* prompts, 0: no evaluation */
+    int64_t group_size; /* completions of each */
+    int64_t per_device; /* completions of a batch per virtual rank; batches hold whole groups */
+    row_fn row;
+    void *row_ctx;
+    const char *where;
+};
+
+/* Random keys of evaluations: a prompt's row number starts here. */
+enum { GRPO_EVAL_ROW = 1 << 30 };
+
 struct grpo_config {
     struct grpo_plan plan;
     struct rollout_config rollout;
@@ -44,7 +58,8 @@ struct grpo_config {
     bool log_completions;        /* write completions.jsonl */
     const char *output_dir;
     struct grpo_follower follower;
-    /* Optional evaluation hooks of the stage. */
+    struct grpo_eval eval;
+    /* Optional, the stage's own evaluation beside it. */
     enum status (*evaluate)(void *ctx, int64_t step, json_t *line);
     void *evaluate_ctx;
 };

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "rl/grpo.h"
+#include "rl/ref_sync.h"
 #include "trainer/model/unit_pass.h"
 
 /* Metric sums of a unit that the loop adds over units; the rest goes by rows (struct grpo_record). */
@@ -76,6 +77,7 @@ struct grpo {
     int64_t row_count;
     int64_t record_count;
     int64_t capacity_rows;
+    struct ref_sync sync;
     int64_t step;            /* being prepared, -1: none yet */
     int64_t first;           /* its first micro-step */
     int64_t window;          /* micro-steps of this optimizer step */
@@ -161,6 +163,31 @@ MUST_USE enum status grpo_rounds_poll(struct grpo *g);
 
 /* train_method.settle: waits for the judges of a round that was drawn ahead. */
 MUST_USE enum status grpo_rounds_settle(void *ctx);
+
+/* Frees a live round and closes the gap. */
+void grpo_live_drop(struct grpo *g, int64_t at);
+
+/* RLOO: advantages again under `c`, now that the rows' sums of old - ref are known. Fails with MEMORY. */
+MUST_USE enum status grpo_penalize(const struct grpo *g, const struct rollout_config *c,
+                                   struct round *r);
+
+/* Means of metrics by name. */
+struct meters;
+
+/* No values yet; free() frees it. NULL: no memory. */
+struct meters *grpo_meters_new(void);
+
+/* A scored evaluation batch under the policy that drew it: its metrics into *m, its loss into *loss. Fails
+ * with MEMORY. */
+MUST_USE enum status grpo_meter_eval(const struct grpo *g, const struct live_round *live,
+                                     struct meters *m, double *loss);
+
+/* The means as eval_NAME. */
+void grpo_meters_put_eval(const struct meters *m, json_t *line);
+
+/* Evaluation at `step` (grpo_eval.c): eval_loss and the metrics of training as eval_NAME. Collective.
+ * Fails as rollout_round. */
+MUST_USE enum status grpo_evaluate(struct grpo *g, int64_t step, json_t *line);
 
 /* Frees all rounds. */
 void grpo_rounds_close(struct grpo *g);

@@ -52,6 +52,20 @@ static void put_meters(const struct meters *m, json_t *line)
     }
 }
 
+struct meters *grpo_meters_new(void)
+{
+    return calloc(1, sizeof(struct meters));
+}
+
+void grpo_meters_put_eval(const struct meters *m, json_t *line)
+{
+    for (int i = 0; i < m->count; i++) {
+        char name[METER_NAME + 8];
+        (void)snprintf(name, sizeof name, "eval_%s", m->items[i].name);
+        put(line, name, m->items[i].sum / m->items[i].weight);
+    }
+}
+
 /* Mean, smallest and largest of a set of lengths. */
 struct spread {
     double sum;
@@ -191,10 +205,12 @@ struct slice_sums {
     double high_max;
 };
 
-static void add_record(const struct grpo *g, struct slice_sums *s, const struct grpo_record *r)
+/* A row of `count` tokens. */
+static void add_record(const struct grpo *g, struct slice_sums *s, const struct grpo_record *r,
+                       int64_t count)
 {
     const bool shared = g->config->objective.level != RATIO_TOKEN;
-    const double over = shared ? 1.0 : (double)g->rows[r->row].row->count;
+    const double over = shared ? 1.0 : (double)count;
     s->sums.policy += r->sums.policy;
     s->sums.kl += r->sums.kl;
     s->sums.entropy += r->sums.entropy;
@@ -208,12 +224,12 @@ static void add_record(const struct grpo *g, struct slice_sums *s, const struct 
     s->high_max = fmax(s->high_max, r->sums.clip_high / over);
 }
 
+/* Of a micro-step of `rows` rows, all ranks. */
 static void meter_clips(const struct grpo *g, struct meters *m, const struct slice_sums *s,
-                        double times)
+                        double rows, double times)
 {
     const enum loss_type type = g->config->objective.loss_type;
     const bool shared = g->config->objective.level != RATIO_TOKEN;
-    const double rows = (double)(g->config->plan.world * g->config->plan.per_device);
     const double over = fmax(shared ? rows : s->tokens, 1.0);
     if (objective_kind(type)->clips) {
         meter(m, "clip_ratio/low_mean", s->sums.clip_low / over, times);
@@ -245,7 +261,116 @@ static void meter_slice(const struct grpo *g, struct meters *m, const struct grp
     if (g->config->objective.beta > 0) {
         meter(m, "kl", s->sums.kl / fmax(s->tokens, 1.0), slice->times);
     }
-    meter_clips(g, m, s, slice->times);
+    meter_clips(g, m, s, rows, slice->times);
+}
+
+/* What weighs the rows of an evaluation batch. */
+struct eval_batch {
+    const struct grpo *g;
+    const struct live_round *live;
+    int64_t rows;
+    int64_t ranks; /* virtual ranks that have rows */
+    double floor;
+    float *scratch; /* [2 x longest row] */
+};
+
+/* Loss tokens, and those at or above the floor, of a row's batch on its virtual rank. */
+static void rank_tokens(const struct eval_batch *b, int64_t row, double *tokens, double *kept)
+{
+    const int64_t per_rank = b->g->config->eval.per_device;
+    const int64_t begin = row / per_rank * per_rank;
+    *tokens = 0.0;
+    *kept = 0.0;
+    for (int64_t i = begin; i < b->rows && i < begin + per_rank; i++) {
+        const struct rollout_row *r = &b->live->data.row[i];
+        for (int64_t t = 0; t < grpo_loss_tokens(r); t++) {
+            *kept += b->floor <= 0 || (double)r->entropy[t] >= b->floor;
+        }
+        *tokens += (double)grpo_loss_tokens(r);
+    }
+}
+
+static void eval_row(const struct eval_batch *b, int64_t i, struct grpo_record *record)
+{
+    const struct grpo_config *c = b->g->config;
+    const struct rollout_row *r = &b->live->data.row[i];
+    const int64_t count = grpo_loss_tokens(r);
+    double tokens;
+    double kept;
+    rank_tokens(b, i, &tokens, &kept);
+    const struct objective_scale scale = {
+        .rows = b->rows,
+        .round_tokens = b->live->tokens,
+        .rounds = 1.0,
+        .micro_tokens = tokens,
+        .micro_batches = (double)b->ranks,
+        .max_completion_length = c->rollout.max_completion_length,
+    };
+    const struct objective_row row = {
+        .count = count,
+        .logp = r->logp,
+        .old = r->logp,
+        .ref = r->ref,
+        .entropy = r->entropy,
+        .advantage = r->advantage,
+        .weight = objective_token_weight(c->objective.loss_type, &scale, count),
+        .entropy_floor = b->floor,
+        .entropy_bonus = entropy_control_coef(&b->g->entropy) / (fmax(kept, 1.0) * (double)b->ranks),
+    };
+    objective_row(&c->objective, &row, b->scratch, b->scratch + count, &record->sums);
+    for (int64_t t = 0; t < count; t++) {
+        record->entropy += (double)r->entropy[t];
+    }
+}
+
+static enum status eval_open(struct eval_batch *b, const struct grpo *g, const struct live_round *live)
+{
+    int64_t n = 0;
+    *b = (struct eval_batch){.g = g, .live = live, .rows = live->data.groups * live->data.group_size};
+    b->ranks = (b->rows + g->config->eval.per_device - 1) / g->config->eval.per_device;
+    b->scratch = malloc((2 * (size_t)live->tokens + 1) * sizeof *b->scratch);
+    if (!b->scratch) {
+        return FAIL(MEMORY, "evaluation: no memory for %.0f tokens", live->tokens);
+    }
+    for (int64_t i = 0; grpo_filters(g) && i < b->rows; i++) {
+        const size_t count = (size_t)grpo_loss_tokens(&live->data.row[i]);
+        memcpy(b->scratch + n, live->data.row[i].entropy, count * sizeof *b->scratch);
+        n += (int64_t)count;
+    }
+    b->floor = n > 0 ? objective_entropy_floor(b->scratch, n, g->config->top_entropy_quantile) : 0.0;
+    return STATUS_OK;
+}
+
+enum status grpo_meter_eval(const struct grpo *g, const struct live_round *live, struct meters *m,
+                            double *loss)
+{
+    struct eval_batch b;
+    struct slice_sums s = {.tokens = live->tokens, .low_min = INFINITY, .high_max = -INFINITY};
+    TRY(eval_open(&b, g, live));
+    double *values = malloc((size_t)b.rows * sizeof *values + 1);
+    for (int64_t i = 0; values && i < b.rows; i++) {
+        struct grpo_record record = {0};
+        eval_row(&b, i, &record);
+        add_record(g, &s, &record, live->data.row[i].count > 0 ? live->data.row[i].count : 1);
+        *loss += record.sums.loss;
+    }
+    if (values) {
+        meter_lengths(m, &live->data);
+        meter_rewards(g, m, &live->data, values);
+        meter_penalty(g, m, live);
+        meter(m, "entropy", s.entropy / fmax(s.tokens, 1.0), 1.0);
+        if (g->config->objective.beta > 0) {
+            meter(m, "kl", s.sums.kl / fmax(s.tokens, 1.0), 1.0);
+        }
+        if (entropy_control_on(&g->entropy)) {
+            meter(m, "policy_loss", s.sums.policy, 1.0);
+        }
+        meter_clips(g, m, &s, (double)b.rows, 1.0);
+    }
+    const bool good = values != NULL;
+    free(values);
+    free(b.scratch);
+    return good ? STATUS_OK : FAIL(MEMORY, "evaluation: no memory for %lld rows", (long long)b.rows);
 }
 
 /* The bonus' own metrics, and the end of the step for its coefficient. */
@@ -318,7 +443,7 @@ static enum status log_slices(struct grpo *g, json_t *line)
         sums[s].high_max = -INFINITY;
     }
     for (int64_t i = 0; good && i < g->row_count; i++) {
-        add_record(g, &sums[g->rows[i].slice], &records[i]);
+        add_record(g, &sums[g->rows[i].slice], &records[i], g->rows[i].row->count);
     }
     for (int64_t s = 0; good && s < g->slice_count; s++) {
         meter_slice(g, m, &g->slices[s], &sums[s]);

@@ -23,7 +23,7 @@ int64_t grpo_loss_tokens(const struct rollout_row *row)
     return row->masked ? 0 : row->count;
 }
 
-static void live_drop(struct grpo *g, int64_t i)
+void grpo_live_drop(struct grpo *g, int64_t i)
 {
     rollout_cancel(g->live[i].pending);
     round_close(&g->live[i].data);
@@ -70,20 +70,20 @@ enum status grpo_live_grow(struct grpo *g, struct live_round **out)
     return STATUS_OK;
 }
 
-/* RLOO: advantages again, now that the rows' sums of old - ref are known. */
-static enum status penalize(struct grpo *g, struct round *r)
+enum status grpo_penalize(const struct grpo *g, const struct rollout_config *c, struct round *r)
 {
-    double *penalty = calloc((size_t)round_rows(g) + 1, sizeof *penalty);
+    const int64_t rows = r->groups * r->group_size;
+    double *penalty = calloc((size_t)rows + 1, sizeof *penalty);
     if (!penalty) {
-        return FAIL(MEMORY, "round: no memory for %lld rows", (long long)round_rows(g));
+        return FAIL(MEMORY, "round: no memory for %lld rows", (long long)rows);
     }
-    for (int64_t i = 0; i < round_rows(g); i++) {
+    for (int64_t i = 0; i < rows; i++) {
         const struct rollout_row *row = &r->row[i];
         for (int64_t t = 0; t < grpo_loss_tokens(row); t++) {
             penalty[i] += g->config->reward_beta * ((double)row->logp[t] - (double)row->ref[t]);
         }
     }
-    const enum status status = rollout_advantages(&g->config->rollout, penalty, r);
+    const enum status status = rollout_advantages(c, penalty, r);
     free(penalty);
     return status;
 }
@@ -121,7 +121,7 @@ static enum status score(struct grpo *g, int64_t at)
     if (c->objective.beta > 0 || c->reward_beta > 0) {
         TRY(grpo_score_reference(g, at));
     }
-    return c->reward_beta > 0 ? penalize(g, &live->data) : STATUS_OK;
+    return c->reward_beta > 0 ? grpo_penalize(g, &c->rollout, &live->data) : STATUS_OK;
 }
 
 /* The follower sees the round as it was drawn: what replaces flat groups is no fair sample. */
@@ -267,7 +267,7 @@ void grpo_rounds_drop(struct grpo *g)
 {
     for (int64_t i = g->live_count - 1; i >= 0; i--) {
         if (g->live[i].index < grpo_plan_round_of(&g->config->plan, g->first)) {
-            live_drop(g, i);
+            grpo_live_drop(g, i);
         }
     }
 }
@@ -285,7 +285,7 @@ enum status grpo_rounds_poll(struct grpo *g)
 void grpo_rounds_close(struct grpo *g)
 {
     while (g->live_count > 0) {
-        live_drop(g, g->live_count - 1);
+        grpo_live_drop(g, g->live_count - 1);
     }
     free(g->live);
 }

@@ -19,6 +19,7 @@ enum status grpo_save_state(void *ctx, json_t *state)
     json_t *rounds = json_array();
     (void)json_object_set_new(state, "step", json_integer(g->step + 1));
     (void)json_object_set_new(state, "num_tokens", json_real(g->num_tokens));
+    ref_sync_save(&g->sync, g->step + 1, state);
     if (g->entropy.config.adaptive) { /* JSON knows no infinity: no entropy yet */
         (void)json_object_set_new(state, "entropy_coef", json_real(g->entropy.coef));
         (void)json_object_set_new(state, "last_world_entropy",
@@ -58,12 +59,7 @@ enum status grpo_load_state(void *ctx, const json_t *state)
         g->entropy.coef = json_number_value(coef);
         g->entropy.last = json_is_number(last) ? json_number_value(last) : INFINITY;
     }
-    if (g->config->reference && g->config->ref_sync_steps > 0) {
-        char folder[4096];
-        (void)snprintf(folder, sizeof folder, "%s/checkpoint-%lld", g->config->output_dir,
-                       (long long)json_integer_value(json_object_get(state, "step")));
-        TRY(model_reference_load(g->config->reference, folder));
-    }
+    TRY(ref_sync_load(&g->sync, state));
     if (g->config->follower.observe) {
         TRY(g->config->follower.load(g->config->follower.ctx, json_object_get(state, "follower")));
     }

@@ -102,7 +102,11 @@ static int64_t evaluations_before(const struct grpo_plan *p, int64_t round)
     const int64_t per_epoch = grpo_plan_rounds_per_epoch(p);
     const int64_t micro = round % per_epoch * p->slices * p->iterations;
     const int64_t step = round / per_epoch * grpo_plan_steps_per_epoch(p) + micro / p->accumulation;
-    return p->eval_steps > 0 ? step / p->eval_steps : 0;
+    const int64_t left_out = p->eval_steps > 0 && p->eval_delay > 0
+                                 ? (p->eval_delay - 1) / p->eval_steps
+                                 : 0;
+    const int64_t all = p->eval_steps > 0 ? step / p->eval_steps : 0;
+    return (all > left_out ? all - left_out : 0) + p->eval_on_start;
 }
 
 static void skip_words(struct rng_mt19937 *g, int64_t words)

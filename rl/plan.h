@@ -21,6 +21,8 @@ struct grpo_plan {
     bool shuffle;
     uint64_t seed;
     int64_t eval_steps;      /* steps between evaluations, each takes two words; 0: none */
+    int64_t eval_delay;      /* there are none before this step */
+    bool eval_on_start;      /* but one before the first */
 };
 
 /* Checks divisibility; fails with RECIPE saying which numbers would work. */

@@ -59,6 +59,8 @@ struct bench {
     struct rollout_env env;
     struct grpo_config config;
     json_t *rounds; /* those of training, new */
+    json_t *evals;  /* and of evaluation */
+    size_t next_eval;
     int64_t steps;
 };
 
@@ -66,11 +68,13 @@ struct bench {
 static enum status scripted(void *ctx, const struct generate_args *args,
                             struct completion_set *out, struct generate_stats *stats)
 {
-    const struct bench *b = ctx;
-    const json_t *round = json_array_get(b->rounds, args->sample.step);
+    struct bench *b = ctx;
+    const bool eval = args->prompt_count > 0 && args->prompts[0].row >= GRPO_EVAL_ROW;
+    const json_t *round = eval ? json_array_get(b->evals, b->next_eval++)
+                               : json_array_get(b->rounds, args->sample.step);
     const json_t *prompts = json_object_get(round, "prompt_ids");
     const json_t *said = json_object_get(round, "completion_ids");
-    const int64_t size = b->config.plan.group_size;
+    const int64_t size = eval ? b->config.eval.group_size : b->config.plan.group_size;
     *stats = (struct generate_stats){0};
     assert_int_equal(json_array_size(said), args->prompt_count * size);
     out->items = calloc(json_array_size(said), sizeof *out->items);
@@ -100,6 +104,12 @@ static json_t *row_of(void *ctx, int64_t i)
 {
     const struct bench *b = ctx;
     return json_incref(json_array_get(json_object_get(b->run.json, "dataset"), (size_t)i));
+}
+
+static json_t *eval_row_of(void *ctx, int64_t i)
+{
+    const struct bench *b = ctx;
+    return json_incref(json_array_get(json_object_get(b->run.json, "eval_dataset"), (size_t)i));
 }
 
 static int64_t integer(const struct bench *b, const char *key, int64_t def)
@@ -146,6 +156,8 @@ static void read_plan(struct bench *b)
         .shuffle = true,
         .seed = (uint64_t)integer(b, "seed", 0),
         .eval_steps = json_get_int(changed, "eval_steps", 0),
+        .eval_delay = json_get_int(changed, "eval_delay", 0),
+        .eval_on_start = json_get_bool(changed, "eval_on_start", false),
     };
     b->steps = json_get_int(b->run.json, "max_steps_run", 0);
     for (size_t i = 0; b->steps == 0 && i < json_array_size(json_object_get(b->run.json, "log"));
@@ -156,6 +168,22 @@ static void read_plan(struct bench *b)
         }
     }
     assert_true(b->steps > 0);
+}
+
+static void read_eval(struct bench *b)
+{
+    const json_t *changed = json_object_get(b->run.json, "changed");
+    b->run.eval_steps = json_get_int(changed, "eval_steps", 0);
+    b->run.eval_delay = json_get_int(changed, "eval_delay", 0);
+    b->run.eval_on_start = json_get_bool(changed, "eval_on_start", false);
+    b->config.eval = (struct grpo_eval){
+        .rows = (int64_t)json_array_size(json_object_get(b->run.json, "eval_dataset")),
+        .group_size = json_get_int(changed, "num_generations_eval", b->config.plan.group_size),
+        .per_device = json_get_int(changed, "per_device_eval_batch_size", 8),
+        .row = eval_row_of,
+        .row_ctx = b,
+        .where = "eval",
+    };
 }
 
 static enum loss_type type_of(const char *name)
@@ -223,17 +251,17 @@ static void read_rollout(struct bench *b, bool rloo)
 static void bench_open(struct bench *b, const char *sub, const char *name)
 {
     const bool rloo = strstr(sub, "rloo") != NULL;
-    *b = (struct bench){.rounds = json_array()};
+    *b = (struct bench){.rounds = json_array(), .evals = json_array()};
     golden_run_open(&b->run, sub, name);
     const json_t *rounds = json_object_get(b->run.json, "rounds");
     for (size_t i = 0; i < json_array_size(rounds); i++) {
         json_t *round = json_array_get(rounds, i);
-        if (strcmp(json_get_string(round, "mode", "train"), "train") == 0) {
-            (void)json_array_append(b->rounds, round);
-        }
+        const bool trains = strcmp(json_get_string(round, "mode", "train"), "train") == 0;
+        (void)json_array_append(trains ? b->rounds : b->evals, round);
     }
     read_rewards(b);
     read_plan(b);
+    read_eval(b);
     read_objective(b, rloo);
     read_rollout(b, rloo);
     b->config.micro_batch_tokens = 150; /* several micro-batches a step */
@@ -251,6 +279,7 @@ static void bench_close(struct bench *b)
 {
     model_reference_close(&b->reference);
     json_decref(b->rounds);
+    json_decref(b->evals);
     golden_run_close(&b->run);
 }
 
@@ -341,7 +370,11 @@ static void check_run(const char *sub, const char *name)
     golden_files_need(grpo_open(&g, &b.config, &b.env), name);
     const struct train_method m = grpo_method(g);
     golden_run_train(&b.run, &m, b.steps);
-    golden_run_check_log(&b.run, b.steps, "", &w);
+    golden_run_check_log(&b.run, b.steps,
+                         "eval_runtime eval_samples_per_second eval_steps_per_second", &w);
+    const int evals = golden_run_check_evals(&b.run, b.steps, &w);
+    assert_true((evals > 0) == (b.run.eval_steps > 0));
+    assert_int_equal(b.next_eval, json_array_size(b.evals));
     golden_run_check_weights(&b.run, &w);
     golden_run_verdict(&b.run, &w);
     grpo_close(g);

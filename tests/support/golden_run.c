@@ -177,6 +177,8 @@ void golden_run_train(struct golden_run *r, const struct train_method *m, int64_
                                         .max_steps = steps,
                                         .logging_steps = 1,
                                         .eval_steps = r->eval_steps,
+                                        .eval_delay = r->eval_delay,
+                                        .eval_on_start = r->eval_on_start,
                                         .shards = SHARDS,
                                         .max_nonfinite_steps = 1,
                                         .optim = r->optim};
@@ -234,6 +236,18 @@ static void check_line(const struct golden_run *r, int64_t step, json_t *line, j
     }
 }
 
+/* The next line of a step; the evaluation before the first step is passed over. */
+static json_t *next_line(FILE *file)
+{
+    json_t *line = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL);
+    if (line && json_get_int(line, "step", -1) == 0) {
+        json_decref(line);
+        line = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL);
+    }
+    assert_non_null(line);
+    return line;
+}
+
 void golden_run_check_log(const struct golden_run *r, int64_t steps, const char *skip,
                           struct golden_worst *w)
 {
@@ -248,8 +262,7 @@ void golden_run_check_log(const struct golden_run *r, int64_t steps, const char 
             golden = json_array_get(log, at++);
             assert_non_null(golden);
         } while (!json_object_get(golden, "loss") || json_get_int(golden, "step", 0) != step);
-        json_t *line = json_loadf(file, JSON_DISABLE_EOF_CHECK, NULL);
-        assert_non_null(line);
+        json_t *line = next_line(file);
         assert_int_equal(json_get_int(line, "step", 0), step);
         check_line(r, step, line, golden, skip, w);
         golden = json_array_get(log, at);
@@ -259,6 +272,32 @@ void golden_run_check_log(const struct golden_run *r, int64_t steps, const char 
         json_decref(line);
     }
     (void)fclose(file);
+}
+
+int golden_run_check_evals(const struct golden_run *r, int64_t steps, struct golden_worst *w)
+{
+    char path[MODEL_FILES_PATH];
+    FILE *file = fopen(model_files_path(&r->files, "log.jsonl", path), "re");
+    const json_t *log = json_object_get(r->json, "log");
+    int count = 0;
+    assert_non_null(file);
+    for (int64_t step = 1; step <= steps; step++) {
+        json_t *line = next_line(file);
+        bool wanted = false;
+        for (size_t i = 0; i < json_array_size(log); i++) {
+            json_t *golden = json_array_get(log, i);
+            if (json_object_get(golden, "eval_loss") && json_get_int(golden, "step", 0) == step) {
+                check_line(r, step, line, golden,
+                           "eval_runtime eval_samples_per_second eval_steps_per_second", w);
+                wanted = true;
+            }
+        }
+        assert_int_equal(json_object_get(line, "eval_loss") != NULL, wanted);
+        count += wanted;
+        json_decref(line);
+    }
+    (void)fclose(file);
+    return count;
 }
 
 void golden_run_check_weights(const struct golden_run *r, struct golden_worst *w)

@@ -32,6 +32,8 @@ struct golden_run {
     struct optim_config optim;
     double log_floor;   /* logged numbers agree relative to their size and this; 0.1 after open */
     int64_t eval_steps; /* steps between evaluations of golden_run_train; 0: none */
+    int64_t eval_delay;
+    bool eval_on_start;
 };
 
 /* What the comparison found at worst; see golden_run_check_*. */
@@ -58,6 +60,9 @@ void golden_run_train(struct golden_run *r, const struct train_method *m, int64_
 /* Every number that TRL logged at a step, but for `skip` (space-separated keys), is in log.jsonl. */
 void golden_run_check_log(const struct golden_run *r, int64_t steps, const char *skip,
                           struct golden_worst *w);
+
+/* The same of the evaluations that TRL logged; returns how many there are. */
+int golden_run_check_evals(const struct golden_run *r, int64_t steps, struct golden_worst *w);
 
 /* The parameters are those of final.*. */
 void golden_run_check_weights(const struct golden_run *r, struct golden_worst *w);
