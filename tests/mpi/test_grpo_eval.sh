@@ -12,7 +12,7 @@ run() { # RANKS FOLDER key=value ...
         metric_for_best_model=reward load_best_model_at_end=true "$@" >"$scratch/$out.log" 2>&1
 }
 numbers() { # FOLDER: the log without what the clock decides
-    sed -E 's/,"(step_time|eval_runtime|eval_[a-z]*_per_second|rollout\/[a-z_]*)":[^,}]*//g' \
+    sed -E 's/,"(limit_fraction|step_time|eval_runtime|eval_[a-z]*_per_second|time\/[a-z_]*|rollout\/[a-z_]*)":[^,}]*//g' \
         "$scratch/$1/log.jsonl"
 }
 run 1 one
