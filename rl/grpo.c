@@ -100,6 +100,11 @@ enum status grpo_open(struct grpo **out, const struct grpo_config *config,
                                 .output_dir = config->output_dir};
     entropy_control_open(&g->entropy, &config->entropy);
     g->pass.entropy_grad = entropy_control_on(&g->entropy);
+    const enum status status = grpo_orders_open(&g->orders, &config->plan);
+    if (status != STATUS_OK) {
+        grpo_close(g);
+        return status;
+    }
     *out = g;
     return STATUS_OK;
 }
@@ -139,5 +144,6 @@ void grpo_close(struct grpo *g)
     free(g->branches);
     free(g->rows);
     unit_pass_close(&g->pass);
+    grpo_orders_close(g->orders);
     free(g);
 }

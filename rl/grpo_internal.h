@@ -62,6 +62,7 @@ struct grpo_record {
 struct grpo {
     const struct grpo_config *config;
     const struct rollout_env *env;
+    struct grpo_orders *orders;
     struct live_round *live;
     int64_t live_count;
     struct grpo_slice *slices;

@@ -50,7 +50,7 @@ enum status grpo_live_finish(struct grpo *g, struct live_round *live)
     if (!live->slice) {
         return FAIL(MEMORY, "round: no memory for %lld rows", (long long)round_rows(g));
     }
-    TRY(grpo_plan_slices(&g->config->plan, live->index, live->slice));
+    grpo_orders_slices(g->orders, live->index, live->slice);
     live->tokens = 0.0;
     for (int64_t i = 0; i < round_rows(g); i++) {
         live->tokens += (double)grpo_loss_tokens(&live->data.row[i]);
@@ -175,7 +175,7 @@ static enum status open_round(struct grpo *g)
         live->born = g->step;
         live->used = -1;
         live->as_of = g->step;
-        status = grpo_plan_prompts(&g->config->plan, round, indices);
+        grpo_orders_prompts(g->orders, round, indices);
     }
     if (g->env->comm->rank == 0) { /* the checkpoint that holds them is complete by now */
         rollout_journal_drop(g->config->rollout.journal, g->saved_rounds);

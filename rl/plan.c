@@ -73,29 +73,6 @@ int64_t grpo_plan_slice_of(const struct grpo_plan *p, int64_t micro)
     return micro % p->slices;
 }
 
-enum status grpo_plan_prompts(const struct grpo_plan *p, int64_t round, int64_t *indices)
-{
-    const int64_t chunk = grpo_plan_round_rows(p) / p->group_size;
-    const int64_t per_epoch = grpo_plan_rounds_per_epoch(p);
-    const int64_t epoch = round / per_epoch;
-    const int64_t at = round % per_epoch * chunk;
-    int64_t *order = malloc((size_t)p->rows * sizeof *order);
-    if (!order) {
-        return FAIL(MEMORY, "prompt order: no memory for %lld rows", (long long)p->rows);
-    }
-    /* The sampler owns one generator; epoch k takes its k-th permutation. */
-    struct rng_mt19937 g;
-    rng_mt_seed(&g, (uint32_t)p->seed);
-    for (int64_t e = 0; p->shuffle && e <= epoch; e++) {
-        rng_mt_randperm(&g, order, p->rows);
-    }
-    for (int64_t i = 0; i < chunk; i++) {
-        indices[i] = p->shuffle ? order[at + i] : at + i;
-    }
-    free(order);
-    return STATUS_OK;
-}
-
 /* Evaluations that came before round `round`: those after the optimizer steps before its own. */
 static int64_t evaluations_before(const struct grpo_plan *p, int64_t round)
 {
@@ -116,39 +93,115 @@ static void skip_words(struct rng_mt19937 *g, int64_t words)
     }
 }
 
-/* The global generator of virtual rank `rank` up to round `round`: at the start of each epoch and of
- * each evaluation a loader takes two words, every round takes one permutation (golden
- * README-training.md). */
-static void row_permutation(const struct grpo_plan *p, int64_t rank, int64_t round, int64_t *order)
+/* Generators that stand behind the last round asked for: a round costs its own draws, whatever came
+ * before; one that lies behind starts anew. */
+struct grpo_orders {
+    const struct grpo_plan *plan;
+    struct rng_mt19937 sampler; /* of prompts: epoch k takes the k-th permutation */
+    int64_t epoch;              /* whose permutation `prompts` is, -1: none */
+    int64_t *prompts;           /* [plan->rows] */
+    struct rng_mt19937 *rank;   /* [world] global generators of the virtual ranks */
+    int64_t round;              /* whose permutations the ranks took last, -1: none */
+    int64_t evaluations;        /* before that round */
+    int64_t *rows;              /* [per_device * slices] */
+};
+
+enum status grpo_orders_open(struct grpo_orders **out, const struct grpo_plan *p)
 {
-    const int64_t rows = p->per_device * p->slices;
-    struct rng_mt19937 g;
-    int64_t evaluations = 0;
-    rng_mt_seed(&g, (uint32_t)(p->seed + (uint64_t)rank));
-    for (int64_t r = 0; r <= round; r++) {
-        const int64_t before = evaluations_before(p, r);
-        skip_words(&g, 2 * (before - evaluations));
-        evaluations = before;
-        if (r % grpo_plan_rounds_per_epoch(p) == 0) {
-            skip_words(&g, 2);
-        }
-        rng_mt_randperm(&g, order, rows);
+    struct grpo_orders *o = calloc(1, sizeof *o);
+    *out = o;
+    if (o) {
+        *o = (struct grpo_orders){.plan = p, .epoch = -1, .round = -1};
+        o->prompts = malloc((size_t)p->rows * sizeof *o->prompts + 1);
+        o->rank = malloc((size_t)p->world * sizeof *o->rank + 1);
+        o->rows = malloc((size_t)(p->per_device * p->slices) * sizeof *o->rows + 1);
     }
+    return o && o->prompts && o->rank && o->rows
+               ? STATUS_OK
+               : FAIL(MEMORY, "prompt order: no memory for %lld rows", (long long)p->rows);
+}
+
+void grpo_orders_close(struct grpo_orders *o)
+{
+    if (o) {
+        free(o->prompts);
+        free(o->rank);
+        free(o->rows);
+        free(o);
+    }
+}
+
+void grpo_orders_prompts(struct grpo_orders *o, int64_t round, int64_t *indices)
+{
+    const struct grpo_plan *p = o->plan;
+    const int64_t chunk = grpo_plan_round_rows(p) / p->group_size;
+    const int64_t per_epoch = grpo_plan_rounds_per_epoch(p);
+    const int64_t epoch = round / per_epoch;
+    const int64_t at = round % per_epoch * chunk;
+    if (o->epoch < 0 || epoch < o->epoch) {
+        rng_mt_seed(&o->sampler, (uint32_t)p->seed);
+        o->epoch = -1;
+    }
+    for (; p->shuffle && o->epoch < epoch; o->epoch++) {
+        rng_mt_randperm(&o->sampler, o->prompts, p->rows);
+    }
+    for (int64_t i = 0; i < chunk; i++) {
+        indices[i] = p->shuffle ? o->prompts[at + i] : at + i;
+    }
+}
+
+/* The global generators up to round o->round + 1, the last permutation of each in `slice`: at the start
+ * of each epoch and of each evaluation a loader takes two words, every round takes one permutation
+ * (golden README-training.md). */
+static void next_permutations(struct grpo_orders *o, int64_t *slice)
+{
+    const struct grpo_plan *p = o->plan;
+    const int64_t rows = p->per_device * p->slices;
+    const int64_t before = evaluations_before(p, ++o->round);
+    const bool starts = o->round % grpo_plan_rounds_per_epoch(p) == 0;
+    for (int64_t rank = 0; rank < p->world; rank++) {
+        struct rng_mt19937 *g = &o->rank[rank];
+        skip_words(g, 2 * (before - o->evaluations) + (starts ? 2 : 0));
+        rng_mt_randperm(g, o->rows, rows);
+        for (int64_t i = 0; i < rows; i++) {
+            slice[rank * rows + o->rows[i]] = i / p->per_device;
+        }
+    }
+    o->evaluations = before;
+}
+
+void grpo_orders_slices(struct grpo_orders *o, int64_t round, int64_t *slice)
+{
+    if (o->round < 0 || round <= o->round) {
+        for (int64_t rank = 0; rank < o->plan->world; rank++) {
+            rng_mt_seed(&o->rank[rank], (uint32_t)(o->plan->seed + (uint64_t)rank));
+        }
+        o->round = -1;
+        o->evaluations = 0;
+    }
+    while (o->round < round) {
+        next_permutations(o, slice);
+    }
+}
+
+enum status grpo_plan_prompts(const struct grpo_plan *p, int64_t round, int64_t *indices)
+{
+    struct grpo_orders *o;
+    const enum status status = grpo_orders_open(&o, p);
+    if (status == STATUS_OK) {
+        grpo_orders_prompts(o, round, indices);
+    }
+    grpo_orders_close(o);
+    return status;
 }
 
 enum status grpo_plan_slices(const struct grpo_plan *p, int64_t round, int64_t *slice)
 {
-    const int64_t rows = p->per_device * p->slices;
-    int64_t *order = malloc((size_t)rows * sizeof *order);
-    if (!order) {
-        return FAIL(MEMORY, "row order: no memory for %lld rows", (long long)rows);
+    struct grpo_orders *o;
+    const enum status status = grpo_orders_open(&o, p);
+    if (status == STATUS_OK) {
+        grpo_orders_slices(o, round, slice);
     }
-    for (int64_t rank = 0; rank < p->world; rank++) {
-        row_permutation(p, rank, round, order);
-        for (int64_t i = 0; i < rows; i++) {
-            slice[rank * rows + order[i]] = i / p->per_device;
-        }
-    }
-    free(order);
-    return STATUS_OK;
+    grpo_orders_close(o);
+    return status;
 }

@@ -46,6 +46,22 @@ int64_t grpo_plan_round_of(const struct grpo_plan *p, int64_t micro);
 /* 0 .. slices - 1: which part of its round a micro-step trains. */
 int64_t grpo_plan_slice_of(const struct grpo_plan *p, int64_t micro);
 
+/* The orders of many rounds, for a run that asks for one after the other: each costs no more than its
+ * own draws. */
+struct grpo_orders;
+
+/* The plan is borrowed. Fails with MEMORY; close in either case. */
+MUST_USE enum status grpo_orders_open(struct grpo_orders **out, const struct grpo_plan *p);
+
+/* As grpo_plan_prompts; a round before the last one asked for draws all from the start. */
+void grpo_orders_prompts(struct grpo_orders *o, int64_t round, int64_t *indices);
+
+/* As grpo_plan_slices, likewise. */
+void grpo_orders_slices(struct grpo_orders *o, int64_t round, int64_t *slice);
+
+/* NULL is allowed. */
+void grpo_orders_close(struct grpo_orders *o);
+
 /* Dataset rows of round `round`: indices[0 .. round rows / group size). Fails with MEMORY. */
 MUST_USE enum status grpo_plan_prompts(const struct grpo_plan *p, int64_t round, int64_t *indices);
 

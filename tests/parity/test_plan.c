@@ -115,6 +115,32 @@ static void slices_partition_a_round(void **state)
     }
 }
 
+/* Orders that go on from round to round, skip some and go back are those of rounds asked for alone. */
+static void orders_do_not_depend_on_the_way(void **state)
+{
+    (void)state;
+    static const int64_t WAY[] = {0, 1, 2, 3, 7, 8, 8, 19, 20, 4, 5, 30, 0, 1};
+    for (int shuffle = 0; shuffle < 2; shuffle++) {
+        struct grpo_plan plan = {.rows = 23, .world = 3, .per_device = 4, .accumulation = 2,
+                                 .slices = 2, .iterations = 2, .group_size = 4,
+                                 .shuffle = shuffle != 0, .seed = 42};
+        struct grpo_orders *orders;
+        assert_int_equal(grpo_orders_open(&orders, &plan), STATUS_OK);
+        plan.eval_steps = 3; /* known after the method is open */
+        for (size_t i = 0; i < sizeof WAY / sizeof *WAY; i++) {
+            int64_t prompts[2][6];
+            int64_t slice[2][24];
+            grpo_orders_prompts(orders, WAY[i], prompts[0]);
+            grpo_orders_slices(orders, WAY[i], slice[0]);
+            assert_int_equal(grpo_plan_prompts(&plan, WAY[i], prompts[1]), STATUS_OK);
+            assert_int_equal(grpo_plan_slices(&plan, WAY[i], slice[1]), STATUS_OK);
+            assert_memory_equal(prompts[0], prompts[1], sizeof prompts[0]);
+            assert_memory_equal(slice[0], slice[1], sizeof slice[0]);
+        }
+        grpo_orders_close(orders);
+    }
+}
+
 static void windows_cover_every_micro_step_once(void **state)
 {
     (void)state;
@@ -160,6 +186,7 @@ int main(void)
         cmocka_unit_test(prompts_follow_the_repeat_sampler),
         cmocka_unit_test(permutations_are_torchs),
         cmocka_unit_test(slices_partition_a_round),
+        cmocka_unit_test(orders_do_not_depend_on_the_way),
         cmocka_unit_test(windows_cover_every_micro_step_once),
         cmocka_unit_test(impossible_batches_name_what_works),
     };
