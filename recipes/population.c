@@ -31,6 +31,7 @@ struct population {
     struct member *items;
     int64_t count;  /* opened */
     int64_t at_work; /* the member whose adapter hangs on the model, -1: none */
+    struct grpo *holder; /* who has the memory of activations; NULL: nobody yet */
     struct grpo **drawing; /* [count] */
     int64_t *group;        /* [count] members at the same step */
     int64_t group_count;
@@ -63,6 +64,13 @@ static void enter(struct population *p, int64_t i)
         leave(p);
         adapter_hang(adapter_of(p, i), -1);
         p->at_work = i;
+    }
+    struct grpo *own = p->items[i].training.grpo;
+    if (own && p->holder != own) {
+        if (p->holder) {
+            grpo_hand_over(p->holder, own);
+        }
+        p->holder = own;
     }
 }
 

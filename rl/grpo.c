@@ -109,6 +109,19 @@ enum status grpo_open(struct grpo **out, const struct grpo_config *config,
     return STATUS_OK;
 }
 
+void grpo_hand_over(struct grpo *from, struct grpo *to)
+{
+    arena_close(&to->pass.pack);
+    arena_close(&to->pass.step);
+    arena_close(&to->pass.scratch);
+    to->pass.pack = from->pass.pack;
+    to->pass.step = from->pass.step;
+    to->pass.scratch = from->pass.scratch;
+    from->pass.pack = (struct arena){0};
+    from->pass.step = (struct arena){0};
+    from->pass.scratch = (struct arena){0};
+}
+
 struct train_method grpo_method(struct grpo *g)
 {
     return (struct train_method){

@@ -93,5 +93,9 @@ MUST_USE enum status grpo_draw(struct grpo *const *methods, int64_t count);
  * rollout_finish. */
 MUST_USE enum status grpo_take_up(struct grpo *g);
 
+/* Gives the memory of one method's activations to another, so that methods that take turns hold one
+ * set. */
+void grpo_hand_over(struct grpo *from, struct grpo *to);
+
 /* Frees the rounds and the pass; config, env and params stay the caller's. NULL is allowed. */
 void grpo_close(struct grpo *g);
