@@ -28,6 +28,10 @@ static const struct command COMMANDS[] = {
      "model", RECIPE_REWARD_MODEL, 0, stage_reward_model,
      "Rows of dpo, margin optional. The result is a PEFT folder of task SEQ_CLS with its score head.\n"
      "Starts and resumes like the other trainings."},
+    {"distill", "a student learns a teacher's distributions", "RECIPE.yaml [key=value ...]", "model",
+     RECIPE_DISTILL, 0, stage_distill,
+     "GKD: rows of messages, or prompt and completion; completions come from the student, the teacher\n"
+     "or the rows (lmbda, seq_kd). Starts and resumes like the other trainings."},
     {"eval", "accuracy on held-out problems", "RECIPE.yaml [key=value ...] [--json]", "model json",
      RECIPE_EVAL, 0, stage_eval,
      "With adapter_name_or_path it measures the bare base (before) and the adapter (after)."},

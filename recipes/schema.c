@@ -74,6 +74,7 @@ const char *recipe_method_name(unsigned methods)
     } NAMES[] = {{RECIPE_SFT, "sft"},   {RECIPE_GRPO, "grpo"},         {RECIPE_RLOO, "rloo"},
                  {RECIPE_DPO, "dpo"},   {RECIPE_KTO, "kto"},
                  {RECIPE_REWARD_MODEL, "reward-model"},
+                 {RECIPE_DISTILL, "distill"},
                  {RECIPE_EVAL, "eval"}, {RECIPE_GENERATE, "generate"}};
     for (size_t i = 0; i < sizeof NAMES / sizeof *NAMES; i++) {
         if (methods & NAMES[i].bit) {
@@ -97,7 +98,8 @@ bool recipe_given(const struct recipe *r, const char *key)
 enum recipe_method recipe_training_method(size_t i)
 {
     static const enum recipe_method METHODS[] = {RECIPE_SFT, RECIPE_GRPO, RECIPE_RLOO, RECIPE_DPO,
-                                                 RECIPE_KTO,  RECIPE_REWARD_MODEL};
+                                                 RECIPE_KTO,  RECIPE_REWARD_MODEL,
+                                                 RECIPE_DISTILL};
     return i < sizeof METHODS / sizeof *METHODS ? METHODS[i] : (enum recipe_method)0;
 }
 

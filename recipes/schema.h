@@ -28,7 +28,8 @@ enum recipe_method {
     RECIPE_DPO = 32,
     RECIPE_KTO = 64,
     RECIPE_REWARD_MODEL = 128,
-    RECIPE_ANY = 255
+    RECIPE_DISTILL = 256,
+    RECIPE_ANY = 511
 };
 
 /* Losses of sft; those of grpo are enum loss_type (rl/objective.h). One member holds either. */
@@ -248,6 +249,9 @@ struct recipe {
     double desirable_weight; /* kto */
     double undesirable_weight;
     double center_rewards_coefficient; /* reward-model; NAN: none */
+    char *teacher_model_name_or_path;  /* distill */
+    double lmbda;
+    bool seq_kd;
     bool normalize_advantages;           /* rloo */
     struct float_list reward_clip_range; /* rloo: none, or two */
 
@@ -351,7 +355,7 @@ bool recipe_given(const struct recipe *r, const char *key);
  * that not every method has. */
 enum recipe_method recipe_guess_method(const struct recipe *r);
 
-/* Training method i: sft, grpo, rloo, dpo, kto, reward-model; 0 past the end. */
+/* Training method i: sft, grpo, rloo, dpo, kto, reward-model, distill; 0 past the end. */
 enum recipe_method recipe_training_method(size_t i);
 
 /* True when loss_type is one of the losses of the recipe's method, or it has no such key. */

@@ -164,6 +164,8 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"model_adapter_name", FOREIGN_REFUSE, "null", "use adapter_name_or_path"},
     {"ref_adapter_name", FOREIGN_REFUSE, "null", "the reference is the adapter switched off"},
     {"padding_value", FOREIGN_NOTE, "null", "rows are never padded"},
+    {"teacher_model_init_kwargs", FOREIGN_NOTE, "null", "weights keep the type of the file"},
+    {"teacher_model_revision", FOREIGN_NOTE, "main null", "models are local files"},
     {"ref_model_init_kwargs", FOREIGN_NOTE, "null", "weights keep the type of the file"},
     {"reference_free", FOREIGN_REFUSE, NO, "TRL dropped it; leave it out"},
     {"rpo_alpha", FOREIGN_REFUSE, "null", "TRL dropped it; use loss_type: [sigmoid, sft]"},

@@ -248,6 +248,25 @@ static enum status check_optim(struct recipe *r)
     return STATUS_OK;
 }
 
+static enum status check_distill(const struct recipe *r)
+{
+    if (!r->teacher_model_name_or_path) {
+        return FAIL(RECIPE, "recipe: teacher_model_name_or_path is missing: a GGUF file or a model "
+                            "folder");
+    }
+    if (r->beta > 1) {
+        return FAIL(RECIPE, "recipe: beta in distill is in [0, 1]: 0 is the KL divergence from the "
+                            "teacher, 1 to it");
+    }
+    if (!r->use_peft) {
+        return FAIL(RECIPE, "recipe: distill trains adapters; set use_peft: true");
+    }
+    if (r->temperature <= 0 && (r->lmbda > 0 || r->seq_kd)) {
+        return FAIL(RECIPE, "recipe: temperature is above 0 in distill: completions are sampled");
+    }
+    return STATUS_OK;
+}
+
 /* The sampler's and logger's "not given" become the numbers they stand for. */
 static void fill_unset(struct recipe *r)
 {
@@ -300,6 +319,9 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     if (r->method == RECIPE_REWARD_MODEL && !r->use_peft) {
         return FAIL(RECIPE, "recipe: reward-model trains an adapter and a score head; set "
                             "use_peft: true");
+    }
+    if (r->method == RECIPE_DISTILL) {
+        return check_distill(r);
     }
     if (r->method == RECIPE_DPO || r->method == RECIPE_KTO) {
         return schema_check_preference(r);

@@ -1,5 +1,5 @@
 /* Schema rows of preference training (TRL DPOConfig, KTOConfig,
- * RewardConfig); see schema_internal.h. */
+ * RewardConfig, GKDConfig); see schema_internal.h. */
 #include "recipes/schema_internal.h"
 #include "rl/dpo_loss.h"
 
@@ -40,6 +40,14 @@ static const struct recipe_field ROWS[] = {
     {"center_rewards_coefficient", NULL, FIELD_FLOAT, FIELD_NULLABLE,
      AT(center_rewards_coefficient), "null", NULL, 0, 1e6, NULL, RECIPE_REWARD_MODEL,
      "reward-model", "weight of the squared sum of a pair's scores; null: none"},
+
+    {"teacher_model_name_or_path", NULL, FIELD_STRING, 0, AT(teacher_model_name_or_path), "null",
+     NULL, 0, 0, NULL, RECIPE_DISTILL, "distill",
+     "the teacher: a GGUF file or a model folder, of the student's vocabulary"},
+    {"lmbda", NULL, FIELD_FLOAT, 0, AT(lmbda), "0.5", NULL, 0, 1, NULL, RECIPE_DISTILL, "distill",
+     "share of micro-steps whose completions the student samples"},
+    {"seq_kd", NULL, FIELD_BOOL, 0, AT(seq_kd), "false", NULL, 0, 0, NULL, RECIPE_DISTILL,
+     "distill", "the teacher samples those of the other micro-steps; false: the dataset has them"},
 };
 
 const struct recipe_rows SCHEMA_DPO = {ROWS, sizeof ROWS / sizeof *ROWS};

@@ -33,7 +33,7 @@ static const struct recipe_field ROWS[] = {
      "null", NULL, 1, 1 << 16, NULL, RECIPE_GRPO, "grpo",
      "completions per evaluation prompt; null: num_generations"},
     {"max_completion_length", "max_new_tokens", FIELD_INT, 0, AT(max_completion_length), "512",
-     NULL, 1, 1 << 24, NULL, RECIPE_GRPO, "grpo", "most tokens of a completion"},
+     NULL, 1, 1 << 24, NULL, RECIPE_GRPO | RECIPE_DISTILL, "grpo", "most tokens of a completion"},
     {"generation_batch_size", NULL, FIELD_INT, FIELD_NULLABLE, AT(generation_batch_size), "null",
      NULL, 1, MANY, NULL, RECIPE_GRPO, "grpo", "completions of a round, all ranks"},
     {"steps_per_generation", NULL, FIELD_INT, FIELD_NULLABLE, AT(steps_per_generation), "null",
@@ -42,8 +42,9 @@ static const struct recipe_field ROWS[] = {
     {"num_iterations", NULL, FIELD_INT, 0, AT(num_iterations), "1", NULL, 1, 1 << 16, NULL,
      RECIPE_GRPO, "grpo", "times a round is trained on (mu)"},
     {"beta", NULL, FIELD_FLOAT, 0, AT(beta), "0", NULL, 0, 1e6, NULL,
-     RECIPE_GRPO | RECIPE_DPO | RECIPE_KTO, "grpo",
-     "weight of the KL term; 0: no reference model (dpo, kto: how far the policy may go)"},
+     RECIPE_GRPO | RECIPE_DPO | RECIPE_KTO | RECIPE_DISTILL, "grpo",
+     "weight of the KL term; 0: no reference model (dpo, kto: how far the policy may go; distill: 0 "
+     "KL from the teacher, 1 to it, between: Jensen-Shannon)"},
     {"epsilon", NULL, FIELD_FLOAT, 0, AT(epsilon), "0.2", NULL, 0, 1e6, NULL, RECIPE_GRPO, "grpo",
      "clipping below 1"},
     {"epsilon_high", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(epsilon_high), "null", NULL, 0, 1e6,
@@ -71,8 +72,9 @@ static const struct recipe_field ROWS[] = {
      "judges of the round before it work"},
 
     /* sampling */
-    {"temperature", NULL, FIELD_FLOAT, 0, AT(temperature), "1", NULL, 0, 1e3, NULL, RECIPE_GRPO,
-     "sampling", "divides the logits, in training too; 0: greedy (generate alone)"},
+    {"temperature", NULL, FIELD_FLOAT, 0, AT(temperature), "1", NULL, 0, 1e3, NULL,
+     RECIPE_GRPO | RECIPE_DISTILL, "sampling",
+     "divides the logits, in training too (not in distill); 0: greedy (generate alone)"},
     {"top_p", NULL, FIELD_FLOAT, FIELD_OPEN_LOW, AT(top_p), "1", NULL, 0, 1, NULL, RECIPE_GRPO,
      "sampling", "smallest set of tokens with this much probability; 1: off"},
     {"top_k", NULL, FIELD_INT, FIELD_NULLABLE, AT(top_k), "0", NULL, 0, 1 << 24, NULL, RECIPE_GRPO,

@@ -16,8 +16,8 @@ static const struct recipe_field ROWS[] = {
     /* sft */
     {"max_length", "max_seq_length max_seq_len", FIELD_INT, FIELD_NULLABLE, AT(max_length), "1024",
      NULL, 0, 1 << 24, NULL, 
-     RECIPE_SFT | RECIPE_DPO | RECIPE_KTO | RECIPE_REWARD_MODEL, "sft",
-     "longer rows are cut (reward-model: left out); null or 0: never"},
+     RECIPE_SFT | RECIPE_DPO | RECIPE_KTO | RECIPE_REWARD_MODEL | RECIPE_DISTILL, "sft",
+     "longer rows are cut (reward-model: left out; distill: their beginning); null or 0: never"},
     {"packing", NULL, FIELD_BOOL, 0, AT(packing), "false", NULL, 0, 0, NULL, RECIPE_SFT, "sft",
      "join rows into rows of max_length tokens, by packing_strategy"},
     {"packing_strategy", NULL, FIELD_CHOICE, 0, AT(packing_strategy), "bfd", NULL, 0, 0, PACKINGS,

@@ -13,6 +13,9 @@ MUST_USE enum status stage_grpo(const struct command_args *args);
 /* graft dpo. */
 MUST_USE enum status stage_dpo(const struct command_args *args);
 
+/* graft distill. */
+MUST_USE enum status stage_distill(const struct command_args *args);
+
 /* graft reward-model. */
 MUST_USE enum status stage_reward_model(const struct command_args *args);
 

@@ -25,7 +25,7 @@ struct sft {
     double num_tokens;   /* running total */
 };
 
-static int64_t batches_per_epoch(const struct sft_plan *p)
+int64_t sft_plan_micro_steps_per_epoch(const struct sft_plan *p)
 {
     if (p->drop_last) {
         return p->rows / p->per_device / p->world;
@@ -36,7 +36,7 @@ static int64_t batches_per_epoch(const struct sft_plan *p)
 
 int64_t sft_plan_steps_per_epoch(const struct sft_plan *p)
 {
-    return (batches_per_epoch(p) + p->accumulation - 1) / p->accumulation;
+    return (sft_plan_micro_steps_per_epoch(p) + p->accumulation - 1) / p->accumulation;
 }
 
 static void epoch_order(const struct sft_plan *p, int64_t epoch, int64_t *order)
@@ -61,7 +61,7 @@ enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indi
     int64_t end = begin + p->accumulation * micro_rows;
     /* One rank: the last batch is short. Several: the tail wraps to the epoch's first rows. */
     const bool exact = p->world > 1 || p->drop_last;
-    const int64_t last = exact ? batches_per_epoch(p) * micro_rows : p->rows;
+    const int64_t last = exact ? sft_plan_micro_steps_per_epoch(p) * micro_rows : p->rows;
     end = end < last ? end : last;
     int64_t *order = malloc((size_t)p->rows * sizeof *order);
     *indices = malloc((size_t)(end - begin) * sizeof **indices);

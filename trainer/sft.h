@@ -21,6 +21,9 @@ struct sft_plan {
 /* Optimizer steps of one epoch: ceil(micro-steps / accumulation). */
 int64_t sft_plan_steps_per_epoch(const struct sft_plan *p);
 
+/* Micro-steps of one epoch; the last optimizer step may have fewer than the others. */
+int64_t sft_plan_micro_steps_per_epoch(const struct sft_plan *p);
+
 /* Rows of optimizer step `step`: malloc'd indices (caller frees) and their number. */
 MUST_USE enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indices,
                                    int64_t *count);

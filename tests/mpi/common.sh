@@ -21,3 +21,8 @@ same() { # file folder folder ...: byte-identical
         cmp "$first/$file" "$folder/$file" || { echo "$folder/$file differs"; exit 1; }
     done
 }
+
+numbers() { # folder: its log without times, as numbers.jsonl beside it
+    sed -E 's/"(step_time|time\/[a-z]+|limit_fraction|eval_[a-z_]*runtime|eval_[a-z]*_per_second)":[0-9.e+-]*,?//g' \
+        "$1/log.jsonl" >"$1/numbers.jsonl"
+}

@@ -18,7 +18,7 @@ kto() { # RANKS OUTPUT key=value ...
 }
 for n in 1 2 4; do
     kto $n "kto$n"
-    sed -E 's/"(step_time|time\/[a-z]+|limit_fraction|eval_[a-z_]*runtime|eval_[a-z]*_per_second)":[0-9.e-]*,?//g' "$scratch/kto$n/log.jsonl" >"$scratch/kto$n/numbers.jsonl"
+    numbers "$scratch/kto$n"
 done
 same adapter_model.safetensors "$scratch/kto1" "$scratch/kto2" "$scratch/kto4"
 same numbers.jsonl "$scratch/kto1" "$scratch/kto2" "$scratch/kto4"

@@ -12,7 +12,7 @@ for n in 1 2 4; do
     ranks $n reward-model model_name_or_path="$model" dataset_name="$scratch/data" use_peft=true \
         lora_r=4 per_device_train_batch_size=2 world_size=2 max_steps=4 eval_strategy=steps \
         eval_steps=2 per_device_eval_batch_size=2 output_dir="$scratch/rm$n" >/dev/null
-    sed 's/"step_time":[0-9.e-]*//' "$scratch/rm$n/log.jsonl" >"$scratch/rm$n/numbers.jsonl"
+    numbers "$scratch/rm$n"
 done
 same adapter_model.safetensors "$scratch/rm1" "$scratch/rm2" "$scratch/rm4"
 same numbers.jsonl "$scratch/rm1" "$scratch/rm2" "$scratch/rm4"

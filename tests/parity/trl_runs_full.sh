@@ -1,23 +1,25 @@
 #!/bin/bash
-# Reward models against TRL's RewardTrainer, run here and now: losses, gradients, metrics and final
-# adapters of three runs; folders that Graft and PEFT saved score alike in both. Needs a python with
-# trl 1.16 (GRAFT_PYTHON or python3).
+# Reward models and distillation against TRL's RewardTrainer and GKDTrainer, run here and now: losses,
+# gradients, metrics and final adapters of three and five runs; folders that Graft and PEFT saved score
+# alike in both. Needs a python with trl 1.16 (GRAFT_PYTHON or python3).
 . "$(dirname "$0")/../cli/lib/common.sh"
 here=$(cd "$(dirname "$0")" && pwd)
 shared=${GRAFT_SHARED:-$source/../shared}
 python=${GRAFT_PYTHON:-python3}
-checker=$(dirname "$graft")/tests/parity.test_reward_model_runs
+checkers=$(dirname "$graft")/tests
 limit=1e-4
 
 [ -f "$shared/golden/generate/train_common.py" ] || { echo "SKIP: no golden/generate"; exit 0; }
-[ -x "$checker" ] || { echo "SKIP: $checker is not built"; exit 0; }
+[ -x "$checkers/parity.test_distill_runs" ] || { echo "SKIP: the tests are not built"; exit 0; }
 "$python" -c "import trl, peft, torch" 2>/dev/null || { echo "SKIP: $python has no trl"; exit 0; }
 
 cd "$work" || exit 1
 "$python" "$here/trl_runs_full.py" make "$shared" "$work" "${GRAFT_SEED:-1}" >log 2>&1 ||
     { tail -5 log; exit 1; }
-GRAFT_SHARED=$work "$checker" 2>&1 | grep -E "^  |ERROR|FAILED"
-[ "${PIPESTATUS[0]}" -eq 0 ] || failures=1
+for name in reward_model distill; do
+    GRAFT_SHARED=$work "$checkers/parity.test_${name}_runs" 2>&1 | grep -E "^  |ERROR|FAILED"
+    [ "${PIPESTATUS[0]}" -eq 0 ] || failures=1
+done
 
 base=$work/golden/tiny_llama
 expect 0 "" "$graft" reward-model model_name_or_path="$base" dataset_name="$work/pairs.jsonl" \

@@ -134,6 +134,24 @@ MUST_USE enum status model_logits(const struct model *m, const struct pass *p, c
                                   int64_t n_out, float temperature, float *logits,
                                   struct logit_stats *stats, struct logit_mark *marks);
 
+/* A teacher over the same vocabulary and what the student's rows say against it. */
+struct distill {
+    const struct model *teacher;
+    const float *teacher_hidden; /* [n_out, its hidden] */
+    const float *teacher_lse;    /* [n_out] of its logits */
+    const float *lse;            /* [n_out] of the student's */
+    double beta;                 /* in [0, 1]: see distill.c */
+    double *loss;                /* [n_out] divergence of each row */
+    double *self;                /* [n_out] for the backward */
+};
+
+/* Fills d->loss and d->self for rows hidden [n_out, hidden], at temperature 1. Fails with MEMORY. */
+MUST_USE enum status model_divergence(const struct model *m, const struct pass *p,
+                                      const float *hidden, int64_t n_out, const struct distill *d);
+
+/* Bytes of scratch that model_divergence and its backward take at most. */
+size_t model_divergence_scratch(void);
+
 /* The scalar head: score [n_out] = hidden w^T without bias, of rows [n_out, hidden]. The model has one
  * (m->score). Fails with what the backend reports. */
 MUST_USE enum status model_score(const struct model *m, const struct pass *p, const float *hidden,
@@ -152,6 +170,7 @@ struct model_backward_args {
     const float *dlogp;
     const float *dentropy;
     const float *dmean; /* of head_result's mean */
+    const struct distill *distill; /* then dlogp is each row's weight; NULL: none */
     const float *dscore; /* [n_out] of the scalar head, instead of all of these; NULL: none */
     float *d_embed;
 };

@@ -169,6 +169,10 @@ MUST_USE enum status norm_backward(const struct block_run *r, const struct norm 
 /* y += x. */
 void add_rows(const struct pass *p, float *y, const float *x, int64_t count);
 
+/* dhidden from the divergence of a->distill. Fails with MEMORY, RECIPE when the head is trained. */
+MUST_USE enum status distill_backward(const struct block_run *r,
+                                      const struct model_backward_args *a, float *dhidden);
+
 /* The same from dscore, through the scalar head. */
 void score_backward(const struct block_run *r, const struct model_backward_args *a,
                     float *dhidden);

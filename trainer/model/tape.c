@@ -225,7 +225,9 @@ enum status model_backward(const struct model *m, const struct pass *p,
     TRY(output_units(p, b, &r.out_unit_begin));
     TRY(alloc_rows(p->scratch, b->n_out, m->config.hidden, &dhidden));
     TRY(alloc_rows(p->scratch, b->tokens, m->config.hidden, &dx));
-    if (a->dscore) {
+    if (a->distill) {
+        TRY(distill_backward(&r, a, lowest < count ? dhidden : NULL));
+    } else if (a->dscore) {
         score_backward(&r, a, lowest < count ? dhidden : NULL);
     } else {
         TRY(head_backward(&r, a, lowest < count ? dhidden : NULL));

@@ -38,7 +38,8 @@ static enum status prepare_arenas(struct unit_pass *p, const struct batch *b)
     TRY(model_plan(p->model, &pass, b->tokens, b->n_out, &step_bytes, &scratch_bytes));
     const size_t outputs = ((size_t)b->n_wanted * sizeof(float) + ARENA_ALIGN) * 21;
     TRY(arena_ensure(&p->step, "activations", step_bytes + outputs));
-    return arena_ensure(&p->scratch, "step scratch", scratch_bytes);
+    const size_t both = p->teacher ? model_divergence_scratch() + outputs : 0;
+    return arena_ensure(&p->scratch, "step scratch", scratch_bytes + both);
 }
 
 /* Head results under the bare base (adapters off), or the reference's own weights. */
@@ -203,6 +204,66 @@ static enum status run_scores(struct unit_pass *p, const struct batch *b,
     return model_backward(p->model, &pass, &backward);
 }
 
+/* The teacher's hidden states and normalisers of a batch. */
+static enum status teacher_forward(struct unit_pass *p, const struct batch *b, struct distill *d)
+{
+    struct pass pass = make_pass(p, b);
+    size_t step_bytes;
+    size_t scratch_bytes;
+    float *hidden;
+    float *lse;
+    pass.hooks = false;
+    pass.grad = false;
+    pass.noise = NULL;
+    pass.step = &p->teacher_step;
+    pass.scratch = &p->teacher_scratch;
+    TRY(model_plan(p->teacher, &pass, b->tokens, b->n_out, &step_bytes, &scratch_bytes));
+    const size_t own = (size_t)b->n_out * sizeof(float) + ARENA_ALIGN;
+    TRY(arena_ensure(&p->teacher_step, "teacher", step_bytes + own));
+    TRY(arena_ensure(&p->teacher_scratch, "teacher scratch", scratch_bytes));
+    TRY(arena_alloc(&p->teacher_step, (size_t)b->n_out, sizeof(float), &lse));
+    TRY(model_forward(p->teacher, &pass, b, &hidden, NULL));
+    TRY(model_head(p->teacher, &pass, hidden, b->n_out, NULL, 1.0f,
+                   &(struct head_result){.lse = lse}));
+    d->teacher_hidden = hidden;
+    d->teacher_lse = lse;
+    return STATUS_OK;
+}
+
+/* The pass of distillation: divergences and the weights of their derivatives. */
+static enum status run_distill(struct unit_pass *p, const struct batch *b,
+                               unit_objective_fn objective, void *ctx)
+{
+    const struct pass pass = make_pass(p, b);
+    const size_t n = (size_t)b->n_out;
+    struct distill d = {.teacher = p->teacher, .beta = p->beta};
+    struct head_result head = {0};
+    struct model_state *state = NULL;
+    float *hidden;
+    float *weight = NULL;
+    ASSERT(b->n_wanted == b->n_out);
+    TRY(teacher_forward(p, b, &d));
+    TRY(alloc_head(p, n, &head));
+    TRY(arena_alloc(&p->step, n, sizeof(double), &d.loss));
+    TRY(arena_alloc(&p->step, n, sizeof(double), &d.self));
+    if (p->grad) {
+        TRY(arena_alloc(&p->step, n, sizeof(float), &weight));
+    }
+    TRY(model_forward(p->model, &pass, b, &hidden, &state));
+    TRY(model_head(p->model, &pass, hidden, b->n_out, b->targets, 1.0f, &head));
+    d.lse = head.lse;
+    TRY(model_divergence(p->model, &pass, hidden, b->n_out, &d));
+    objective(ctx, &(struct unit_outputs){.batch = b, .head = &head, .divergence = d.loss,
+                                          .dlogp = weight});
+    if (!p->grad) {
+        return STATUS_OK;
+    }
+    const struct model_backward_args backward = {.batch = b, .hidden = hidden, .state = state,
+                                                 .temperature = 1.0f, .head = &head,
+                                                 .distill = &d, .dlogp = weight};
+    return model_backward(p->model, &pass, &backward);
+}
+
 static enum status run_built(struct unit_pass *p, const struct batch *b,
                              unit_objective_fn objective, void *ctx)
 {
@@ -288,7 +349,9 @@ enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units, in
     struct batch batch;
     TRY(build(p, units, count, &batch));
     count_work(p, &batch, p->grad);
-    return p->score ? run_scores(p, &batch, objective, ctx) : run_built(p, &batch, objective, ctx);
+    return p->score     ? run_scores(p, &batch, objective, ctx)
+           : p->teacher ? run_distill(p, &batch, objective, ctx)
+                        : run_built(p, &batch, objective, ctx);
 }
 
 enum status unit_pass_reference(struct unit_pass *p, const struct pack_unit *units, int64_t count,
@@ -308,4 +371,6 @@ void unit_pass_close(struct unit_pass *p)
     arena_close(&p->pack);
     arena_close(&p->step);
     arena_close(&p->scratch);
+    arena_close(&p->teacher_step);
+    arena_close(&p->teacher_scratch);
 }

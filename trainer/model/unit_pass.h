@@ -17,6 +17,7 @@ struct unit_outputs {
     const struct head_result *head;
     const float *ref; /* [n_out] or NULL */
     const float *log_sum_squares; /* [n_out] log of sum p^2, when asked for; else NULL */
+    const double *divergence; /* [n_out] from the teacher, when there is one; dlogp takes weights */
     const float *score; /* [n_out] of the scalar head, when asked for; then head is NULL */
     float *dscore;    /* [n_out] to fill, NULL: no backward or no score */
     float *dlogp;     /* [n_out] to fill, NULL: no backward */
@@ -37,6 +38,9 @@ struct unit_pass {
     bool squares;    /* also log sum p^2 */
     bool entropy_grad; /* the objective has a derivative in the entropies */
     bool checkpoint; /* save block inputs only */
+    const struct model *teacher; /* the divergence from it in place of the log-probs, of plain rows;
+                                    NULL: none */
+    double beta;     /* of that divergence */
     bool score;      /* the scalar head in place of the log-probs; masked branches alone */
     bool mean;       /* also the mean of log p over the vocabulary (head->mean) */
     bool mean_grad;  /* the objective has a derivative in these means */
@@ -45,6 +49,8 @@ struct unit_pass {
     struct arena pack;
     struct arena step;
     struct arena scratch;
+    struct arena teacher_step;
+    struct arena teacher_scratch;
 };
 
 /* Runs `count` units as one micro-batch. Fails with MEMORY. */
