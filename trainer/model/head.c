@@ -46,14 +46,31 @@ static enum status check_targets(const struct model *m, const int32_t *targets, 
     return STATUS_OK;
 }
 
+/* Rows of hidden as an operand; `rounded` is memory for the bf16 of them, or NULL: every product
+ * makes its own. */
+static struct operand rows_operand(const struct model *m, const struct pass *p,
+                                   const float *hidden, int64_t rows, uint16_t *rounded)
+{
+    struct operand x = {
+        .x = (float *)(uintptr_t)hidden, .ld = m->config.hidden, .rows = rows};
+    if (rounded) {
+        p->ops->ops->round(p->ops, rounded, hidden, rows * m->config.hidden);
+        x.x = NULL;
+        x.x16 = rounded;
+        x.rounded = true;
+    }
+    return x;
+}
+
 /* logits[rows, chunk] = hidden W[chunk]^T. */
-static void chunk_logits(const struct model *m, const struct pass *p, const float *hidden,
-                         int64_t rows, struct chunk c, float *logits, int64_t ld)
+static void chunk_logits(const struct model *m, const struct pass *p, const struct operand *hidden,
+                         struct chunk c, float *logits, int64_t ld)
 {
     const struct gemm_args a = {
-        .x = hidden,
-        .ldx = m->config.hidden,
-        .m = rows,
+        .x = hidden->x,
+        .x16 = hidden->x16,
+        .ldx = hidden->ld,
+        .m = hidden->rows,
         .w = &m->head.w,
         .first_row = c.first,
         .n = c.n,
@@ -203,17 +220,23 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
     struct slope_rows slope = {0};
     float *logits;
     float *row;
+    uint16_t *rounded = NULL;
     struct logit_stats *stats;
     TRY(check_head_hooks(m, p));
     TRY(check_targets(m, pass_plans(p) ? NULL : targets, n_out));
     TRY(alloc_rows(p->scratch, tile, width, &logits));
     TRY(alloc_rows(p->scratch, 1, m->config.hidden, &row));
     TRY(arena_alloc(p->scratch, (size_t)tile, sizeof *stats, &stats));
+    if (operand_rounds(p, m->config.hidden)) {
+        TRY(arena_alloc(p->scratch, (size_t)(tile * m->config.hidden), sizeof *rounded, &rounded));
+    }
     if (sloped) {
         TRY(alloc_slope(p, tile, width, &slope));
     }
     for (int64_t first = 0; !pass_plans(p) && first < n_out; first += tile) {
         const int64_t rows = n_out - first < tile ? n_out - first : tile;
+        const struct operand x =
+            rows_operand(m, p, hidden + first * m->config.hidden, rows, rounded);
         struct logit_args a = stats_args(m, temperature);
         init_stats(stats, rows);
         float *mean = out->mean ? out->mean + first : NULL;
@@ -222,7 +245,7 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
         }
         for (int64_t v = 0; v < m->config.vocab; v += OPS_HEAD_CHUNK) {
             const struct chunk c = chunk_at(m, v);
-            chunk_logits(m, p, hidden + first * m->config.hidden, rows, c, logits, c.n);
+            chunk_logits(m, p, &x, c, logits, c.n);
             a.logits = logits;
             a.ld = c.n;
             a.rows = rows;
@@ -260,11 +283,12 @@ enum status model_logits(const struct model *m, const struct pass *p, const floa
 {
     const int64_t chunks = (m->config.vocab + OPS_HEAD_CHUNK - 1) / OPS_HEAD_CHUNK;
     TRY(check_head_hooks(m, p));
+    const struct operand x = rows_operand(m, p, hidden, n_out, NULL);
     init_stats(stats, n_out);
     for (int64_t v = 0; v < m->config.vocab; v += OPS_HEAD_CHUNK) {
         const struct chunk c = chunk_at(m, v);
         struct logit_args a = stats_args(m, temperature);
-        chunk_logits(m, p, hidden, n_out, c, logits + v, m->config.vocab);
+        chunk_logits(m, p, &x, c, logits + v, m->config.vocab);
         a.logits = logits + v;
         a.ld = m->config.vocab;
         a.rows = n_out;
@@ -325,7 +349,8 @@ static void chunk_backward(const struct block_run *r, const struct model_backwar
     const struct pass *p = r->p;
     const int64_t hidden = m->config.hidden;
     const float *x = a->hidden + t->first * hidden;
-    chunk_logits(m, p, x, t->rows, c, logits, c.n);
+    const struct operand rows = rows_operand(m, p, x, t->rows, NULL);
+    chunk_logits(m, p, &rows, c, logits, c.n);
     const struct logit_grad_args grad = {
         .logits = logits,
         .ld = c.n,
