@@ -254,7 +254,8 @@ static enum status open_pending(struct rollout_pending *p, const int64_t *indice
     TRY(source_open(&p->source, p->groups));
     TRY(build_prompts(p->env, indices, r, &p->source));
     TRY(rollout_journal_open(&p->config, p->env, p->round_index, r, &p->journal));
-    return rollout_judging_open(&p->judging, &p->config, p->env, &p->source, p->groups, p->journal);
+    TRY(rollout_judging_open(&p->judging, &p->config, p->env, &p->source, p->groups, p->journal));
+    return rollout_judging_replayed(p->judging, r);
 }
 
 enum status rollout_open(const struct rollout_config *c, const struct rollout_env *env,

@@ -42,6 +42,10 @@ MUST_USE enum status rollout_judging_open(struct rollout_judging **out,
                                           const struct round_source *source, int64_t groups,
                                           struct journal *journal);
 
+/* Rows that came out of a journal without a verdict go to their judges, before the rest is drawn. Fails
+ * as rollout_judging_add. */
+MUST_USE enum status rollout_judging_replayed(struct rollout_judging *j, const struct round *r);
+
 /* Row `place` is finished: what other processes judge goes to them. The ids must stay where they are
  * until the end. Fails with MEMORY, IO, or as a reward does. */
 MUST_USE enum status rollout_judging_add(struct rollout_judging *j, int64_t place,

@@ -125,18 +125,45 @@ static enum status add(struct rollout_judging *j, int64_t place, const struct re
     return STATUS_OK;
 }
 
+static bool has_remote(const struct rollout_judging *j)
+{
+    for (int k = 0; k < j->c->rewards->count; k++) {
+        if (is_of_rows(&j->c->rewards->items[k], true)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 enum status rollout_judging_add(struct rollout_judging *j, int64_t place,
                                 const struct completion *done)
 {
     const struct reward_input in = {.ids = done->ids, .tokens = done->count,
                                     .truncated = !done->stopped,
                                     .group = place / j->c->group_size, .sample = done->sample};
-    for (int k = 0; k < j->c->rewards->count; k++) {
-        if (is_of_rows(&j->c->rewards->items[k], true)) {
-            return add(j, place, &in);
+    return has_remote(j) ? add(j, place, &in) : STATUS_OK; /* cheap ones: after the decoder */
+}
+
+/* This rank's rows that are there and have neither a verdict nor a judge. */
+static enum status add_waiting(struct rollout_judging *j, const struct round *r)
+{
+    const struct comm *comm = j->env->comm;
+    for (int64_t i = 0; i < j->rows; i++) {
+        const struct rollout_row *row = &r->row[i];
+        const bool mine = i / r->group_size % comm->size == comm->rank;
+        if (mine && row->ids && !row->judged && !j->row[i].added) {
+            const struct reward_input in = {.ids = row->ids, .tokens = row->count,
+                                            .truncated = !row->stopped, .group = row->group,
+                                            .sample = row->sample};
+            TRY(add(j, i, &in));
         }
     }
-    return STATUS_OK; /* cheap: after the decoder, at once */
+    return STATUS_OK;
+}
+
+enum status rollout_judging_replayed(struct rollout_judging *j, const struct round *r)
+{
+    return has_remote(j) ? add_waiting(j, r) : STATUS_OK;
 }
 
 /* A look at every reward's processes, for at most `milliseconds` each (negative: until a verdict).
@@ -173,17 +200,8 @@ static void tell_unscored(const struct rollout_judging *j)
 
 enum status rollout_judging_finish(struct rollout_judging *j, struct round *r)
 {
-    const struct comm *comm = j->env->comm;
-    for (int64_t i = 0; i < j->rows; i++) {
-        const struct rollout_row *row = &r->row[i];
-        if (i / r->group_size % comm->size == comm->rank && !row->judged && !j->row[i].added) {
-            const struct reward_input in = {.ids = row->ids, .tokens = row->count,
-                                            .truncated = !row->stopped, .group = row->group,
-                                            .sample = row->sample};
-            TRY(add(j, i, &in));
-        }
-    }
     int busy;
+    TRY(add_waiting(j, r));
     TRY(poll_all(j, 0, &busy));
     while (j->out > 0) { /* the judges may have more to do, for the round behind */
         TRY(poll_all(j, busy > 1 ? TURN_MS : -1, &busy));
