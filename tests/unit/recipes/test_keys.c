@@ -194,6 +194,9 @@ static void unknown_keys_are_errors(void **state)
 {
     (void)state;
     assert_refused(RECIPE_SFT, "lora_rnak: 8\n", (const char *[]){"lora_rnak", "lora_rank", NULL});
+    assert_refused(RECIPE_GRPO, "vllm_gpu_memory_utilisation: 0.5\n",
+                   (const char *[]){"did you mean 'vllm_gpu_memory_utilization'", NULL});
+    assert_refused(RECIPE_SFT, "hub_modelid: x\n", (const char *[]){"hub_model_id", NULL});
     assert_refused(RECIPE_GRPO, "nothing_like_it_anywhere: 8\n",
                    (const char *[]){"nothing_like_it_anywhere", "validate --help", NULL});
 }
