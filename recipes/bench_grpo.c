@@ -250,7 +250,7 @@ static enum status train(struct grpo_bench *g)
                       .epsilon_low = 0.2,
                       .epsilon_high = 0.2},
         .micro_batch_tokens = bench_option(a->tokens, 1024),
-        .gradient_checkpointing = a->checkpointing,
+        .recompute = a->checkpointing ? INT64_MAX : 0,
     };
     const struct rollout_env env = {
         .model = s->model,

@@ -69,7 +69,7 @@ static enum status run_steps(struct bench *b, struct sft_bench *s, double *first
                              .temperature = 1.0f,
                              .hooks = true,
                              .grad = true,
-                             .checkpoint = b->args->checkpointing};
+                             .recompute = b->args->checkpointing ? INT64_MAX : 0};
     enum status status = STATUS_OK;
     for (int64_t step = 0; status == STATUS_OK && step < s->steps; step++) {
         const double start = clock_seconds();

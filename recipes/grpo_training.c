@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "recipes/build.h"
+#include "recipes/memory.h"
 #include "recipes/reward_judge.h"
 #include "trainer/format/file.h"
 
@@ -27,15 +28,49 @@ static enum status check_columns(struct run *r)
     return STATUS_OK;
 }
 
+static struct grpo_plan plan_of(const struct run *r)
+{
+    const struct recipe *c = &r->recipe;
+    return (struct grpo_plan){
+        .rows = dataset_count(r->train.set),
+        .world = c->world_size,
+        .per_device = c->per_device_train_batch_size,
+        .accumulation = c->gradient_accumulation_steps,
+        .slices = c->steps_per_generation,
+        .iterations = c->num_iterations,
+        .group_size = c->num_generations,
+        .shuffle = c->shuffle_dataset,
+        .seed = (uint64_t)c->data_seed,
+    };
+}
+
+static enum status plan_memory(struct run *r)
+{
+    const struct grpo_plan plan = plan_of(r);
+    struct memory_plan memory;
+    TRY(comm_agree(&r->comm, grpo_plan_check(&plan)));
+    TRY(memory_plan_grpo(r, &plan, &memory));
+    r->cache_pages = memory.pages;
+    r->batch_tokens = memory.micro_batch_tokens;
+    r->recompute = memory.recompute;
+    if (r->plan_only) {
+        *r->plan_only = memory;
+    }
+    return STATUS_OK;
+}
+
 enum status grpo_setup(struct run *r)
 {
     struct optim_config optim;
-    TRY(run_check_resume(r));
+    if (!r->plan_only) {
+        TRY(run_check_resume(r));
+    }
     TRY(run_open_data(r));
     TRY(comm_agree(&r->comm, check_columns(r)));
     TRY(recipe_optim(&r->recipe, &optim));
     TRY(run_attach(r, &optim));
-    return comm_agree(&r->comm,
+    TRY(plan_memory(r));
+    return comm_agree(&r->comm, r->plan_only ? STATUS_OK :
                       r->comm.rank == 0 ? file_mkdirs(r->recipe.output_dir) : STATUS_OK);
 }
 
@@ -82,22 +117,6 @@ static bool asks_for_accuracy(const struct recipe *c)
            recipe_given(c, "eval_top_p") || recipe_given(c, "eval_top_k");
 }
 
-static struct grpo_plan plan_of(const struct run *r)
-{
-    const struct recipe *c = &r->recipe;
-    return (struct grpo_plan){
-        .rows = dataset_count(r->train.set),
-        .world = c->world_size,
-        .per_device = c->per_device_train_batch_size,
-        .accumulation = c->gradient_accumulation_steps,
-        .slices = c->steps_per_generation,
-        .iterations = c->num_iterations,
-        .group_size = c->num_generations,
-        .shuffle = c->shuffle_dataset,
-        .seed = (uint64_t)c->data_seed,
-    };
-}
-
 /* Of the weights that sample: what an interrupted round's completions depend on. */
 static uint64_t fingerprint(void *ctx)
 {
@@ -120,7 +139,7 @@ static void fill_rollout(struct grpo_training *t, struct reward_set *rewards)
         .mask_truncated = c->mask_truncated_completions,
         .journal = &t->journal,
         .sample = t->sampling.config,
-        .limits = sampling_limits(c),
+        .limits = run_limits(r),
         .rewards = rewards,
         .weights = t->weights,
         .history = t->history,
@@ -147,7 +166,8 @@ static void fill_method(struct grpo_training *t, struct reward_set *rewards)
     config->async_rounds = c->async_rounds;
     config->dynamic_waves = c->dynamic_sampling ? c->dynamic_sampling_waves : 0;
     config->micro_batch_tokens = c->micro_batch_tokens;
-    config->gradient_checkpointing = c->gradient_checkpointing;
+    config->batch_tokens = r->batch_tokens;
+    config->recompute = r->recompute;
     config->log_completions = c->log_completions;
     config->output_dir = c->output_dir;
     config->top_entropy_quantile = c->top_entropy_quantile;

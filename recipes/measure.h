@@ -21,6 +21,20 @@ MUST_USE enum status measure_read(struct pool *pool, int64_t mib, double *gb_per
 /* Both in about 0.1 s, for the log of a run. Fails with MEMORY. */
 MUST_USE enum status measure_peaks(struct ops_context *ops, struct work_peaks *out);
 
+/* Memory of this process: what it holds now without the files that it maps read-only and shared (those
+ * are weights), and the size of these files. Zeros when the kernel does not tell. */
+struct measure_memory {
+    size_t held;
+    size_t mapped;
+};
+
+/* As it is now. */
+struct measure_memory measure_process(void);
+
+/* Bytes that new processes could have: the kernel's MemAvailable, and less where the cgroup allows
+ * less. */
+double measure_free_memory(void);
+
 /* Most memory this process ever held, in GiB. */
 double measure_peak_rss(void);
 

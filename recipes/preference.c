@@ -83,7 +83,9 @@ enum status preference_train(struct run *r, const struct sft_plan *plan,
 enum status preference_prepare(struct run *r, preference_read_fn read, void *ctx)
 {
     struct optim_config optim = {0};
-    TRY(run_check_resume(r));
+    if (!r->plan_only) {
+        TRY(run_check_resume(r));
+    }
     TRY(run_open_data(r));
     TRY(comm_agree(&r->comm, read(r, ctx)));
     TRY(recipe_optim(&r->recipe, &optim));

@@ -384,6 +384,7 @@ static enum status attach_full(struct run *r, const struct optim_config *optim)
 
 enum status run_attach(struct run *r, const struct optim_config *optim)
 {
+    r->process = measure_process();
     const bool adapter = r->recipe.use_peft || r->recipe.adapter_name_or_path;
     return comm_agree(&r->comm, adapter ? attach_adapter(r, optim) : attach_full(r, optim));
 }
@@ -393,6 +394,13 @@ int64_t run_max_steps(const struct recipe *recipe, int64_t steps_per_epoch)
     return recipe->max_steps > 0
                ? recipe->max_steps
                : (int64_t)ceil(recipe->num_train_epochs * (double)steps_per_epoch);
+}
+
+struct generate_limits run_limits(const struct run *r)
+{
+    struct generate_limits limits = sampling_limits(&r->recipe);
+    limits.cache_pages = r->cache_pages > 0 ? r->cache_pages : limits.cache_pages;
+    return limits;
 }
 
 enum status run_evaluate(struct run *r, const char *label, bool hooks, struct eval_result *out)
@@ -416,7 +424,7 @@ enum status run_evaluate(struct run *r, const char *label, bool hooks, struct ev
                 .stop_count = r->stop_count,
                 .seed = (uint64_t)c->seed,
             },
-        .limits = sampling_limits(c),
+        .limits = run_limits(r),
         .hooks = hooks,
         .samples_file = c->output_dir ? "eval_samples.jsonl" : NULL,
         .output_dir = c->output_dir,

@@ -7,6 +7,7 @@
 #include "adapters/adapter.h"
 #include "eval/run.h"
 #include "recipes/cli.h"
+#include "recipes/measure.h"
 #include "recipes/procedural.h"
 #include "trainer/data/dataset.h"
 #include "trainer/data/prompt.h"
@@ -21,8 +22,15 @@ struct run_data {
     bool conversation; /* text prompts become a user's message (Open-R1), for models with a template */
 };
 
+struct memory_plan;
+
 struct run {
     struct recipe recipe;
+    struct memory_plan *plan_only; /* the stage fills it in and ends before it trains; NULL: it runs */
+    struct measure_memory process; /* before anything is attached */
+    int64_t cache_pages;           /* of the memory plan: K/V pages, 0: the recipe's */
+    int64_t batch_tokens;          /* micro-batches */
+    int64_t recompute;             /* blocks */
     struct helper *helper; /* starts judges' processes; NULL: no reward needs one */
     const struct run *leader; /* a member of a population: helper, ranks, backend, model and tokenizer
                                  are the leader's; NULL: its own */
@@ -89,6 +97,9 @@ MUST_USE enum status run_train(struct run *r, const struct train_config *config,
 /* The result of sft and dpo: report.html, and one JSON line on standard output. Rank 0 calls it.
  * Fails with IO, MEMORY. */
 MUST_USE enum status run_summarize(const struct run *r, const struct train_result *result);
+
+/* Batch limits of rollouts and evaluations, with the pages that the memory plan allows. */
+struct generate_limits run_limits(const struct run *r);
 
 /* Accuracy on the test split (collective); `label` names it in eval_samples.jsonl. hooks: adapters
  * on. */

@@ -90,7 +90,7 @@ static const struct recipe_field ROWS[] = {
      1, 1 << 20, NULL, 0, "optimizer", "batches per optimizer step"},
     {"gradient_checkpointing", "activation_checkpointing", FIELD_BOOL, FIELD_FREE,
      AT(gradient_checkpointing), "true", NULL, 0, 0, NULL, 0, "optimizer",
-     "recompute blocks in the backward: less memory, the same bits, slower"},
+     "recompute blocks in the backward: less memory, the same bits; not given: as many as memory needs"},
 };
 
 const struct recipe_rows SCHEMA_OPTIM = {ROWS, sizeof ROWS / sizeof *ROWS};

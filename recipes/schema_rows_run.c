@@ -85,7 +85,7 @@ static const struct recipe_field ROWS[] = {
     {"threads", NULL, FIELD_INT, FIELD_FREE, AT(threads), "0", NULL, 0, 4096, NULL, 0, "graft",
      "threads per rank; 0: all cores this rank may use"},
     {"memory", NULL, FIELD_SIZE, FIELD_FREE, AT(memory), "0", NULL, 0, 0, NULL, 0, "graft",
-     "memory a rank may plan with (8GiB); 0: what the machine has"},
+     "memory a rank may hold (8GiB): honoured, or refused before the run; 0: what is free"},
     {"base_cache", NULL, FIELD_STRING, FIELD_FREE, AT(base_cache), "null", NULL, 0, 0, NULL, 0,
      "graft", "folder for derived weights; null: none are kept"},
     {"micro_batch_tokens", NULL, FIELD_INT, 0, AT(micro_batch_tokens), "2048", NULL, 1, 1 << 24,

@@ -68,7 +68,7 @@ static enum status train(struct run *r, const struct distill_data *data,
         .sample = sampling->config,
         .limits = sampling_limits(c),
         .micro_batch_tokens = c->micro_batch_tokens,
-        .gradient_checkpointing = c->gradient_checkpointing,
+        .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct distill_env env = {

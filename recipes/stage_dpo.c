@@ -1,5 +1,6 @@
 /* graft dpo: preference training by recipe. Setup, train, report. */
 #include "recipes/build.h"
+#include "recipes/memory.h"
 #include "recipes/preference.h"
 #include "recipes/stages.h"
 #include "rl/dpo.h"
@@ -47,8 +48,6 @@ static enum status train(struct run *r, const struct dpo_data *data)
     struct dpo_method_config config = {
         .plan = preference_plan(c, data->train.count),
         .precompute = c->precompute_ref_log_probs,
-        .micro_batch_tokens = c->micro_batch_tokens,
-        .gradient_checkpointing = c->gradient_checkpointing,
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct dpo_env env = {
@@ -59,6 +58,14 @@ static enum status train(struct run *r, const struct dpo_data *data)
         .eval = data->eval.count > 0 ? &data->eval : NULL,
     };
     struct dpo *d;
+    struct memory_plan plan;
+    TRY(memory_plan_dpo(r, &config.plan, &data->train, &plan));
+    if (r->plan_only) {
+        *r->plan_only = plan;
+        return STATUS_OK;
+    }
+    config.micro_batch_tokens = plan.micro_batch_tokens;
+    config.recompute = plan.recompute;
     TRY(recipe_dpo(c, &config.loss));
     TRY(preference_reference(r, &config.sync));
     TRY(dpo_open(&d, &config, &env));
@@ -68,11 +75,12 @@ static enum status train(struct run *r, const struct dpo_data *data)
     return status;
 }
 
-enum status stage_dpo(const struct command_args *args)
+static enum status stage(const struct command_args *args, struct memory_plan *plan)
 {
     struct run r;
     struct dpo_data data = {0};
     enum status status = run_open(&r, args, RECIPE_DPO);
+    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -82,4 +90,14 @@ enum status stage_dpo(const struct command_args *args)
     pair_set_close(&data.train);
     pair_set_close(&data.eval);
     return stage_end(&r, status);
+}
+
+enum status stage_dpo(const struct command_args *args)
+{
+    return stage(args, NULL);
+}
+
+enum status stage_dpo_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, out);
 }

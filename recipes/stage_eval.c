@@ -1,4 +1,5 @@
 /* graft eval: accuracy of a model, with an adapter before and after, on the recipe's test rows. */
+#include "recipes/memory.h"
 #include "recipes/run.h"
 #include "recipes/stages.h"
 #include "trainer/format/file.h"
@@ -30,12 +31,19 @@ static enum status run_eval(struct run *r, const struct command_args *args)
     json_t *before = NULL;
     json_t *after = NULL;
     TRY(run_open_data(r));
-    if (r->recipe.output_dir) {
+    if (r->recipe.output_dir && !r->plan_only) {
         TRY(comm_agree(&r->comm,
                        r->comm.rank == 0 ? file_mkdirs(r->recipe.output_dir) : STATUS_OK));
     }
     if (r->recipe.adapter_name_or_path) {
         TRY(run_attach(r, NULL));
+    }
+    struct memory_plan plan;
+    TRY(memory_plan_eval(r, &plan));
+    r->cache_pages = plan.pages;
+    if (r->plan_only) {
+        *r->plan_only = plan;
+        return STATUS_OK;
     }
     enum status status = run_evaluate(r, "before", false, &result);
     before = status == STATUS_OK ? eval_result_json(&result) : NULL;
@@ -51,12 +59,23 @@ static enum status run_eval(struct run *r, const struct command_args *args)
     return comm_agree(&r->comm, status);
 }
 
-enum status stage_eval(const struct command_args *args)
+static enum status stage(const struct command_args *args, struct memory_plan *plan)
 {
     struct run r;
     enum status status = run_open(&r, args, RECIPE_EVAL);
+    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = run_eval(&r, args);
     }
     return stage_end(&r, status);
+}
+
+enum status stage_eval(const struct command_args *args)
+{
+    return stage(args, NULL);
+}
+
+enum status stage_eval_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, out);
 }

@@ -42,6 +42,9 @@ static enum status run_grpo(struct run *r)
     json_t *before = NULL;
     json_t *after = NULL;
     TRY(grpo_setup(r));
+    if (r->plan_only) {
+        return STATUS_OK;
+    }
     enum status status = grpo_before(r, &before);
     if (status == STATUS_OK) {
         status = train(r, &result);
@@ -58,22 +61,35 @@ static enum status run_grpo(struct run *r)
     return status;
 }
 
-static enum status stage(const struct command_args *args, enum recipe_method method)
+static enum status stage(const struct command_args *args, enum recipe_method method,
+                         struct memory_plan *plan)
 {
     struct run r;
     enum status status = run_open(&r, args, method);
+    r.plan_only = plan;
     if (status == STATUS_OK) {
-        status = recipe_members(&r.recipe) > 0 ? population_grpo(&r, args) : run_grpo(&r);
+        const bool members = recipe_members(&r.recipe) > 0 && !plan;
+        status = members ? population_grpo(&r, args) : run_grpo(&r);
     }
     return stage_end(&r, status);
 }
 
 enum status stage_grpo(const struct command_args *args)
 {
-    return stage(args, RECIPE_GRPO);
+    return stage(args, RECIPE_GRPO, NULL);
 }
 
 enum status stage_rloo(const struct command_args *args)
 {
-    return stage(args, RECIPE_RLOO);
+    return stage(args, RECIPE_RLOO, NULL);
+}
+
+enum status stage_grpo_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, RECIPE_GRPO, out);
+}
+
+enum status stage_rloo_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, RECIPE_RLOO, out);
 }

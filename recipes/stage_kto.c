@@ -72,7 +72,7 @@ static enum status train(struct run *r, const struct kto_data *data)
         .loss = recipe_kto(c),
         .precompute = c->precompute_ref_log_probs,
         .micro_batch_tokens = c->micro_batch_tokens,
-        .gradient_checkpointing = c->gradient_checkpointing,
+        .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct kto_env env = {

@@ -49,7 +49,7 @@ static enum status train(struct run *r, const struct reward_data *data)
         .plan = preference_plan(c, data->train.count),
         .center = isnan(c->center_rewards_coefficient) ? 0.0 : c->center_rewards_coefficient,
         .micro_batch_tokens = c->micro_batch_tokens,
-        .gradient_checkpointing = c->gradient_checkpointing,
+        .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct reward_model_env env = {

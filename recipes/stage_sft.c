@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "recipes/build.h"
+#include "recipes/memory.h"
 #include "recipes/run.h"
 #include "recipes/stages.h"
 #include "trainer/data/packing.h"
@@ -77,7 +78,8 @@ static enum status train(struct run *r, const struct example_set *examples,
                          const struct example_set *held_out)
 {
     const struct recipe *c = &r->recipe;
-    const struct sft_config config = {
+    struct memory_plan plan;
+    struct sft_config config = {
         .plan =
             {
                 .rows = examples->count,
@@ -93,8 +95,6 @@ static enum status train(struct run *r, const struct example_set *examples,
         .neftune_noise_alpha = c->neftune_noise_alpha,
         .padding_free = c->padding_free || (c->packing && c->packing_strategy != PACKING_WRAPPED),
         .seed = (uint64_t)c->seed,
-        .micro_batch_tokens = c->micro_batch_tokens,
-        .gradient_checkpointing = c->gradient_checkpointing,
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct sft_env env = {
@@ -105,6 +105,13 @@ static enum status train(struct run *r, const struct example_set *examples,
         .eval = held_out->count > 0 ? held_out : NULL,
     };
     struct sft *sft;
+    TRY(memory_plan_sft(r, &config.plan, examples, &plan));
+    if (r->plan_only) {
+        *r->plan_only = plan;
+        return STATUS_OK;
+    }
+    config.micro_batch_tokens = plan.micro_batch_tokens;
+    config.recompute = plan.recompute;
     TRY(sft_open(&sft, &config, &env));
     const int64_t per_epoch = sft_plan_steps_per_epoch(&config.plan);
     struct train_config loop;
@@ -125,7 +132,9 @@ static enum status run_sft(struct run *r)
     struct example_set examples = {0};
     struct example_set held_out = {0};
     struct optim_config optim;
-    TRY(run_check_resume(r));
+    if (!r->plan_only) {
+        TRY(run_check_resume(r));
+    }
     TRY(run_open_data(r));
     const struct recipe *c = &r->recipe;
     const bool eval_pack = c->eval_packing == TRISTATE_AUTO ? c->packing
@@ -149,12 +158,23 @@ static enum status run_sft(struct run *r)
     return status;
 }
 
-enum status stage_sft(const struct command_args *args)
+static enum status stage(const struct command_args *args, struct memory_plan *plan)
 {
     struct run r;
     enum status status = run_open(&r, args, RECIPE_SFT);
+    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = run_sft(&r);
     }
     return stage_end(&r, status);
+}
+
+enum status stage_sft(const struct command_args *args)
+{
+    return stage(args, NULL);
+}
+
+enum status stage_sft_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, out);
 }

@@ -10,6 +10,15 @@ MUST_USE enum status stage_sft(const struct command_args *args);
 /* GRPO by recipe: accuracy before, training, accuracy after. Results and failures as stage_sft. */
 MUST_USE enum status stage_grpo(const struct command_args *args);
 
+/* The same stages up to their memory plan, for `graft estimate`: nothing is written, output_dir may be
+ * missing. Fail as the stages do. */
+struct memory_plan;
+MUST_USE enum status stage_sft_plan(const struct command_args *args, struct memory_plan *out);
+MUST_USE enum status stage_grpo_plan(const struct command_args *args, struct memory_plan *out);
+MUST_USE enum status stage_rloo_plan(const struct command_args *args, struct memory_plan *out);
+MUST_USE enum status stage_dpo_plan(const struct command_args *args, struct memory_plan *out);
+MUST_USE enum status stage_eval_plan(const struct command_args *args, struct memory_plan *out);
+
 /* graft dpo. */
 MUST_USE enum status stage_dpo(const struct command_args *args);
 

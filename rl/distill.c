@@ -355,7 +355,7 @@ enum status distill_open(struct distiller **out, const struct distill_config *co
         .hooks = true,
         .teacher = env->teacher,
         .beta = config->beta,
-        .checkpoint = config->gradient_checkpointing,
+        .recompute = config->recompute,
     };
     *out = d;
     return STATUS_OK;

@@ -255,7 +255,7 @@ enum status dpo_open(struct dpo **out, const struct dpo_method_config *config,
         .full = config->sync.reference,
         .squares = config->loss.use_weighting,
         .mean = true,
-        .checkpoint = config->gradient_checkpointing,
+        .recompute = config->recompute,
     };
     const enum status status = config->precompute ? precompute(d) : STATUS_OK;
     if (status != STATUS_OK) {

@@ -16,7 +16,7 @@ struct dpo_method_config {
     bool precompute;       /* the reference's log-probs once, before training */
     struct ref_sync sync;  /* the reference of full training, and whether it moves */
     int64_t micro_batch_tokens;
-    bool gradient_checkpointing;
+    int64_t recompute;     /* blocks that the backward computes again, see struct pass */
     int64_t eval_batch;    /* per_device_eval_batch_size */
 };
 

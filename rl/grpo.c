@@ -92,7 +92,7 @@ enum status grpo_open(struct grpo **out, const struct grpo_config *config,
         .hooks = true,
         .grad = true,
         .full = config->reference,
-        .checkpoint = config->gradient_checkpointing,
+        .recompute = config->recompute,
     };
     g->sync = (struct ref_sync){.reference = config->reference,
                                 .every = config->ref_sync_steps,

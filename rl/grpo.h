@@ -54,7 +54,9 @@ struct grpo_config {
     int64_t dynamic_waves;       /* times flat groups are replaced by fresh prompts; 0: never */
     int64_t micro_batch_tokens;  /* token budget of a forward/backward, prompts of groups that
                                     are split come on top */
-    bool gradient_checkpointing;
+    int64_t batch_tokens;        /* of several groups in one forward/backward: no bit depends on it;
+                                    0: micro_batch_tokens */
+    int64_t recompute; /* blocks that the backward computes again, see struct pass */
     bool log_completions;        /* write completions.jsonl */
     const char *output_dir;
     struct grpo_follower follower;

@@ -85,6 +85,8 @@ static enum status flush(struct run_list *l)
 
 static enum status run_units(struct run_list *l, const int64_t *order, int64_t count)
 {
+    const struct grpo_config *c = l->g->config;
+    const int64_t batch = c->batch_tokens > 0 ? c->batch_tokens : c->micro_batch_tokens;
     for (int64_t k = 0; k < count; k++) {
         const struct grpo_unit *u = &l->work->units[order[k]];
         for (int64_t at = u->first_row; at < u->first_row + u->row_count;) {
@@ -95,7 +97,7 @@ static enum status run_units(struct run_list *l, const int64_t *order, int64_t c
             };
             const struct pack_unit tree = piece_tree(l, u, &piece);
             const int64_t tokens = pack_unit_rows(&tree);
-            if (l->count > 0 && l->tokens + tokens > l->g->config->micro_batch_tokens) {
+            if (l->count > 0 && l->tokens + tokens > batch) {
                 TRY(flush(l));
                 continue; /* the branches move to the front of the list */
             }

@@ -213,7 +213,7 @@ enum status kto_open(struct kto **out, const struct kto_method_config *config,
         .hooks = true,
         .full = config->sync.reference,
         .mean = true,
-        .checkpoint = config->gradient_checkpointing,
+        .recompute = config->recompute,
     };
     const enum status status = config->precompute ? precompute(k) : STATUS_OK;
     if (status != STATUS_OK) {

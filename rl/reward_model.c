@@ -290,7 +290,7 @@ enum status reward_model_open(struct reward_model **out, const struct reward_mod
         .temperature = 1.0f,
         .hooks = true,
         .score = true,
-        .checkpoint = config->gradient_checkpointing,
+        .recompute = config->recompute,
     };
     *out = m;
     return STATUS_OK;

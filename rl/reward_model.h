@@ -14,7 +14,7 @@ struct reward_model_config {
     struct sft_plan plan;
     double center;         /* center_rewards_coefficient; 0: none */
     int64_t micro_batch_tokens;
-    bool gradient_checkpointing;
+    int64_t recompute;     /* blocks that the backward computes again, see struct pass */
     int64_t eval_batch;    /* per_device_eval_batch_size */
 };
 

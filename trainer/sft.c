@@ -463,7 +463,7 @@ enum status sft_open(struct sft **out, const struct sft_config *config, const st
         .ops = env->ops,
         .temperature = 1.0f,
         .hooks = true,
-        .checkpoint = config->gradient_checkpointing,
+        .recompute = config->recompute,
         .mean = config->label_smoothing > 0.0,
         .mean_grad = config->label_smoothing > 0.0,
     };

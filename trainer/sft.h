@@ -38,7 +38,7 @@ struct sft_config {
     bool padding_free;           /* NEFTune's length is that of the whole batch */
     uint64_t seed;               /* of dropout and noise */
     int64_t micro_batch_tokens;
-    bool gradient_checkpointing;
+    int64_t recompute; /* blocks that the backward computes again, see struct pass */
     int64_t eval_batch;          /* per_device_eval_batch_size */
 };
 

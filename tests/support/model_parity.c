@@ -200,7 +200,7 @@ enum status parity_run(const struct model *m, struct ops_context *ops,
                         .scratch = &scratch,
                         .hooks = (flags & PARITY_HOOKS) != 0,
                         .grad = (flags & PARITY_GRAD) != 0,
-                        .checkpoint = (flags & PARITY_CHECKPOINT) != 0,
+                        .recompute = flags & PARITY_CHECKPOINT ? INT64_MAX : 0,
                         .unit_begin = in->unit_begin,
                         .units = in->n_seq};
     TRY(allocate_output(m, in, pass.grad, out));

@@ -164,7 +164,9 @@ void tiny_run_open(struct tiny_run *r, struct tiny *t, struct ops_context *ops,
                             .scratch = &r->scratch,
                             .hooks = !(flags & TINY_NO_HOOKS),
                             .grad = flags & TINY_GRAD,
-                            .checkpoint = flags & TINY_CHECKPOINT,
+                            .recompute = flags & TINY_CHECKPOINT        ? INT64_MAX
+                                         : flags & TINY_CHECKPOINT_SOME ? 3
+                                                                        : 0,
                             .unit_begin = r->batch.unit_begin,
                             .units = r->batch.units};
     size_t step;

@@ -55,7 +55,8 @@ struct tiny_run {
     float *dlogp;
     float *dentropy; /* NULL: TINY_NO_ENTROPY */
 };
-enum { TINY_GRAD = 1, TINY_CHECKPOINT = 2, TINY_NO_HOOKS = 4, TINY_NO_ENTROPY = 8 };
+enum { TINY_GRAD = 1, TINY_CHECKPOINT = 2, TINY_NO_HOOKS = 4, TINY_NO_ENTROPY = 8,
+       TINY_CHECKPOINT_SOME = 16 };
 
 /* Packs the units and lays out the arenas; dlogp and dentropy are random. */
 void tiny_run_open(struct tiny_run *r, struct tiny *t, struct ops_context *ops,

@@ -375,6 +375,63 @@ static void scheduler_close(struct scheduler *s)
     arena_close(&s->scratch);
 }
 
+/* K/V of sequences that reach their end: each prompt in work once, each row its own tokens and its copy
+ * of the page it shares with its prompt. */
+static size_t filled_bytes(const struct scheduler *s, const struct kv_cache_shape *shape)
+{
+    const struct extent e = find_extent(s->a);
+    const int64_t samples = s->a->prompts[0].samples > 0 ? s->a->prompts[0].samples : 1;
+    const int64_t prompts = s->a->limits.unshared ? 0 : (s->rows + samples - 1) / samples;
+    const int64_t own = e.completion + (s->a->limits.unshared ? e.prompt : e.prompt % shape->page);
+    const int64_t positions = s->rows * own + prompts * e.prompt;
+    const int64_t most = shape->pages * shape->page;
+    const struct kv_cache_shape one = {.layers = shape->layers,
+                                       .kv_dim = shape->kv_dim,
+                                       .pages = 1,
+                                       .sequences = 1,
+                                       .length = 1,
+                                       .page = shape->page};
+    const size_t per_position = kv_cache_bytes(&one) / (size_t)shape->page;
+    return (size_t)(positions < most ? positions : most) * per_position;
+}
+
+enum status generate_plan(const struct generate_args *a, struct generate_memory *out)
+{
+    struct completion_set set = {0};
+    struct scheduler s = {.a = a, .set = &set};
+    struct kv_cache_shape shape;
+    size_t step;
+    size_t scratch;
+    *out = (struct generate_memory){0};
+    for (int64_t p = 0; p < a->prompt_count; p++) {
+        set.count += a->prompts[p].samples;
+    }
+    if (set.count == 0) {
+        return STATUS_OK;
+    }
+    TRY(check_prompts(a));
+    plan_rows(&s);
+    TRY(plan_cache(&s, &shape));
+    arena_open_measure(&s.own, "decoder");
+    TRY(lay_out(&s));
+    const struct pass pass = scheduler_pass(&s);
+    int64_t tokens = s.out_cap; /* a step has no more than these and the prompts of all */
+    for (int64_t p = 0; p < a->prompt_count && tokens < s.batch_cap; p++) {
+        tokens += a->prompts[p].count * (a->limits.unshared ? a->prompts[p].samples : 1);
+    }
+    tokens = tokens < s.batch_cap ? tokens : s.batch_cap;
+    TRY(model_plan(a->model, &pass, tokens, s.out_cap, &step, &scratch));
+    const struct extent e = find_extent(a);
+    out->cache = filled_bytes(&s, &shape);
+    out->reserve = kv_cache_bytes(&shape);
+    out->own = s.own.peak;
+    out->guesses = (size_t)s.draft_cap * (size_t)a->model->config.vocab * sizeof(float);
+    out->pass = step + scratch;
+    out->least = (e.total + shape.page - 1) / shape.page + 1;
+    out->pages = shape.pages;
+    return STATUS_OK;
+}
+
 /* Work of a feed, for the log. */
 static void count_feed(struct scheduler *s, const struct feed *f)
 {

@@ -110,5 +110,20 @@ struct generate_stats {
 MUST_USE enum status generate(const struct generate_args *a, struct completion_set *out,
                               struct generate_stats *stats);
 
+/* Bytes that a generation takes while it runs. */
+struct generate_memory {
+    size_t cache;   /* K/V that sequences of this length fill */
+    size_t reserve; /* of all pages, filled or not */
+    size_t own;     /* the decoder's arrays, logits among them */
+    size_t guesses; /* of these, logits of guessed tokens: where none are guessed, never touched */
+    size_t pass;    /* activations and scratch of a step */
+    int64_t least;  /* pages without which a row does not fit */
+    int64_t pages;
+};
+
+/* Memory of generate(a), by the code that lays it out: prompts' counts and samples are read, no ids.
+ * Fails with RECIPE as generate does. */
+MUST_USE enum status generate_plan(const struct generate_args *a, struct generate_memory *out);
+
 /* Frees the completions and empties the set. */
 void completion_set_close(struct completion_set *s);

@@ -38,7 +38,8 @@ struct pass {
     struct arena *scratch;  /* gone after the block */
     bool hooks;             /* false: adapters off, the reference policy */
     bool grad;              /* a backward will follow: save what it needs */
-    bool checkpoint;        /* save block inputs only and recompute in the backward */
+    int64_t recompute;      /* the first so many blocks save their input only and run again in the
+                             * backward; the same bits for any number */
     const int64_t *unit_begin; /* [units + 1] token offsets of the units, for weight gradients */
     int64_t units;
     const struct pass_noise *noise; /* dropout and NEFTune; NULL: neither (evaluation, sampling) */

@@ -84,7 +84,7 @@ static enum status forward_block(struct block_run *r, int64_t i, const float *x,
     struct pass inner = *whole;
     struct block_saved passing = {0};
     struct block_saved *saved = state ? &state->blocks[i] : &passing;
-    if (!whole->grad || whole->checkpoint) {
+    if (!whole->grad || i < whole->recompute) {
         inner.grad = false;
         inner.step = whole->scratch;
         saved = &passing;
@@ -180,7 +180,7 @@ static enum status output_units(const struct pass *p, const struct batch *b, con
     return STATUS_OK;
 }
 
-/* One block of the backward; under checkpointing its forward runs again into the scratch. */
+/* One block of the backward; a recomputed one first runs its forward again, into the scratch. */
 static enum status backward_block(struct block_run *r, int64_t i, struct model_state *state,
                                   float *dy, float *dx)
 {
@@ -191,7 +191,7 @@ static enum status backward_block(struct block_run *r, int64_t i, struct model_s
     struct block_saved *saved = state ? &state->blocks[i] : &again;
     enum status status = STATUS_OK;
     struct pass inner = *whole;
-    if (whole->checkpoint) {
+    if (i < whole->recompute) {
         float *y;
         const bool last = i == block_count(r->m) - 1;
         TRY(alloc_rows(whole->scratch, last ? r->b->n_out : r->b->tokens, r->m->config.hidden,

@@ -23,7 +23,7 @@ static struct pass make_pass(struct unit_pass *p, const struct batch *b)
         .scratch = &p->scratch,
         .hooks = p->hooks,
         .grad = p->grad,
-        .checkpoint = p->checkpoint,
+        .recompute = p->recompute,
         .unit_begin = b->unit_begin,
         .units = b->units,
         .noise = p->grad ? p->noise : NULL,

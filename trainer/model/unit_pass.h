@@ -37,10 +37,10 @@ struct unit_pass {
     struct model_reference *full; /* the reference in full training; NULL: the bare base */
     bool squares;    /* also log sum p^2 */
     bool entropy_grad; /* the objective has a derivative in the entropies */
-    bool checkpoint; /* save block inputs only */
     const struct model *teacher; /* the divergence from it in place of the log-probs, of plain rows;
                                     NULL: none */
     double beta;     /* of that divergence */
+    int64_t recompute; /* blocks that save their input only (struct pass) */
     bool score;      /* the scalar head in place of the log-probs; masked branches alone */
     bool mean;       /* also the mean of log p over the vocabulary (head->mean) */
     bool mean_grad;  /* the objective has a derivative in these means */

@@ -117,32 +117,77 @@ static enum status write_all(hid_t file, const char *path, const struct param_se
     return H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? h5_fail(path, "the file") : STATUS_OK;
 }
 
-/* The finished file's bytes to disk. */
-static enum status write_image(hid_t file, const char *path)
+/* The file is made in memory and written in one piece: HDF5 1.10 can't close a file whose disk is full
+ * and would crash at exit. HDF5 only hands out copies of the image, so it lies in memory of ours. */
+struct image {
+    void *data;
+};
+
+static void *image_malloc(size_t size, H5FD_file_image_op_t op, void *ctx)
 {
-    const ssize_t size = H5Fget_file_image(file, NULL, 0);
-    void *image = size > 0 ? malloc((size_t)size) : NULL;
-    if (!image || H5Fget_file_image(file, image, (size_t)size) != size) {
-        free(image);
-        return FAIL(MEMORY, "%s: no memory for its %lld bytes", path, (long long)size);
-    }
-    const enum status status = file_write_atomic(path, image, (size_t)size);
-    free(image);
-    return status;
+    struct image *image = ctx;
+    (void)op;
+    image->data = malloc(size);
+    return image->data;
 }
 
-/* The file is made in memory and written in one piece: HDF5 1.10 can't close a file whose disk is full
- * and would crash at exit. */
+static void *image_realloc(void *data, size_t size, H5FD_file_image_op_t op, void *ctx)
+{
+    struct image *image = ctx;
+    void *moved = realloc(data, size);
+    (void)op;
+    image->data = moved ? moved : image->data;
+    return moved;
+}
+
+static herr_t image_free(void *data, H5FD_file_image_op_t op, void *ctx)
+{
+    struct image *image = ctx;
+    (void)op;
+    free(data);
+    image->data = NULL;
+    return 0;
+}
+
+static void *image_copy_ctx(void *ctx)
+{
+    return ctx;
+}
+
+static herr_t image_free_ctx(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+/* The finished file's bytes to disk. */
+static enum status write_image(hid_t file, const char *path, const struct image *image)
+{
+    const ssize_t size = H5Fget_file_image(file, NULL, 0);
+    if (size <= 0 || !image->data) {
+        return h5_fail(path, "the file");
+    }
+    return file_write_atomic(path, image->data, (size_t)size);
+}
+
 enum status state_h5_write(const char *path, const struct param_set *params, int64_t step)
 {
+    struct image image = {0};
+    H5FD_file_image_callbacks_t callbacks = {.image_malloc = image_malloc,
+                                             .image_realloc = image_realloc,
+                                             .image_free = image_free,
+                                             .udata_copy = image_copy_ctx,
+                                             .udata_free = image_free_ctx,
+                                             .udata = &image};
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
     const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    const bool in_memory = access >= 0 && H5Pset_fapl_core(access, IMAGE_STEP, false) >= 0;
+    const bool in_memory = access >= 0 && H5Pset_fapl_core(access, IMAGE_STEP, false) >= 0
+                           && H5Pset_file_image_callbacks(access, &callbacks) >= 0;
     const hid_t file = in_memory ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
     enum status status = file >= 0 ? write_all(file, path, params, step)
                                    : h5_fail(path, "the file");
     if (status == STATUS_OK) {
-        status = write_image(file, path);
+        status = write_image(file, path, &image);
     }
     if (file >= 0 && H5Fclose(file) < 0 && status == STATUS_OK) {
         status = h5_fail(path, "the file");

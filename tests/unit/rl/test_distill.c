@@ -158,7 +158,7 @@ static void micro_batches_do_not_show(void **state)
     bench_open(&whole, TINY_CONFIGS, 0.4);
     bench_open(&single, TINY_CONFIGS, 0.4);
     single.config.micro_batch_tokens = 1;
-    single.config.gradient_checkpointing = true;
+    single.config.recompute = INT64_MAX;
     begin(&whole);
     begin(&single);
     const double loss = run_step(&whole);

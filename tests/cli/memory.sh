@@ -1,0 +1,107 @@
+#!/bin/bash
+# A run holds what `graft estimate` says, within 5 %; `memory` is honoured or refused before the run, and
+# what it chooses changes no bit.
+. "$(dirname "$0")/lib/common.sh"
+
+# held COMMAND...: the most memory that the command held, in KiB, on standard output
+held() {
+    python3 - "$@" <<'EOF'
+import os, subprocess, sys
+p = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+_, code, usage = os.wait4(p.pid, 0)
+print(usage.ru_maxrss)
+sys.exit(os.waitstatus_to_exitcode(code))
+EOF
+}
+
+# within METHOD RECIPE key=value...: the run's memory is that of the estimate within 5 %
+within() {
+    local method=$1 said got
+    shift
+    said=$("$graft" estimate "$@" --json | sed 's/.*"total": \([0-9]*\).*/\1/')
+    got=$(held "$graft" "$method" "$@" 2>"$work/err") || { cat "$work/err"; got=0; }
+    if ! python3 -c "said, got = $said / 1024, $got
+print(f'{said / 1024:.1f} MiB estimated, {got / 1024:.1f} held: $*')
+exit(not 0.95 <= got / said <= 1.05)"; then
+        echo "FAIL: $method $* does not hold what estimate says"
+        failures=$((failures + 1))
+    fi
+}
+
+python3 "$(dirname "$0")/lib/random_model.py" "$work/model" "$source/recipes/embedded/tokenizer.json" \
+    384 12 || exit 1
+python3 - "$work/rows.jsonl" <<'EOF'
+import json, random, sys
+random.seed(1)
+with open(sys.argv[1], "w") as out:
+    for _ in range(4):
+        ids = [random.randrange(256) for _ in range(256)]
+        out.write(json.dumps({"input_ids": ids, "labels": ids}) + "\n")
+EOF
+cat >"$work/sft.yaml" <<EOF
+model_name_or_path: $work/model
+dataset_name: $work/rows.jsonl
+use_peft: true
+lora_r: 8
+lora_target_modules: all-linear
+per_device_train_batch_size: 4
+shards: 1
+max_steps: 1
+micro_batch_tokens: 1024
+resume: never
+output_dir: $work/run
+EOF
+cat >"$work/grpo.yaml" <<EOF
+model_name_or_path: $work/model
+dataset_name: sums
+data_max: 99
+use_peft: true
+lora_r: 8
+lora_target_modules: all-linear
+reward_funcs: [last_number]
+num_generations: 4
+per_device_train_batch_size: 16
+shards: 1
+max_steps: 2
+micro_batch_tokens: 512
+max_completion_length: 48
+generation_kwargs: {min_new_tokens: 48}
+eval_strategy: "no"
+resume: never
+output_dir: $work/run
+EOF
+within sft "$work/sft.yaml"
+cp "$work/run/adapter_model.safetensors" "$work/plain"
+within sft "$work/sft.yaml" gradient_checkpointing=true
+cmp "$work/plain" "$work/run/adapter_model.safetensors" || failures=$((failures + 1))
+within grpo "$work/grpo.yaml"
+cp "$work/run/adapter_model.safetensors" "$work/plain_grpo"
+
+# Too little is refused with the least that would do; with that the run works, inside it, to the bit.
+for method in sft grpo; do
+    before=$(stat -c %Y "$work/run/adapter_model.safetensors")
+    expect 4 "memory: 20 MiB do not hold this run" "$graft" $method "$work/$method.yaml" memory=20MiB
+    least=$(sed -n 's/.*the least that would do is memory: \([0-9]*\)MiB.*/\1/p' "$work/err")
+    [ "$before" = "$(stat -c %Y "$work/run/adapter_model.safetensors")" ] || failures=$((failures + 1))
+    got=$(held "$graft" $method "$work/$method.yaml" memory="${least}MiB" 2>"$work/err") \
+        || { cat "$work/err"; failures=$((failures + 1)); }
+    grep -qF "of $least MiB planned" "$work/err" || { cat "$work/err"; failures=$((failures + 1)); }
+    echo "$method: least $least MiB, held $((got / 1024)) MiB"
+    [ "$got" -le $((least * 1024)) ] || { echo "FAIL: more than memory"; failures=$((failures + 1)); }
+    plain=$work/plain
+    [ $method = sft ] || plain=$work/plain_grpo
+    cmp "$plain" "$work/run/adapter_model.safetensors" || failures=$((failures + 1))
+done
+
+# A budget between: some of the blocks.
+between=$("$graft" estimate "$work/sft.yaml" --json | sed 's/.*"total": \([0-9]*\).*/\1/')
+expect 0 "" "$graft" sft "$work/sft.yaml" memory=$((between * 9 / 10))
+cmp "$work/plain" "$work/run/adapter_model.safetensors" || failures=$((failures + 1))
+grep -q " [1-9][0-9]* of 26 blocks" "$work/err" || { cat "$work/err"; failures=$((failures + 1)); }
+
+smollm=${GRAFT_MODELS:-/tmp/models}/smollm2-135m-instruct-q4_1.gguf
+if [ -f "$smollm" ]; then
+    within sft "$work/sft.yaml" model_name_or_path="$smollm" micro_batch_tokens=256
+    within grpo "$work/grpo.yaml" model_name_or_path="$smollm"
+fi
+finish
