@@ -245,7 +245,7 @@ static enum status refuse(const struct memory_request *q, const struct memory_pl
     }
     return FAIL(MEMORY,
                 "memory: %" PRId64 " MiB do not hold this run; the least that would do is memory: "
-                "%" PRId64 "MiB (MiB: %s)%s", p->budget >> 20, (p->total >> 20) + 1, parts,
+                "%" PRId64 "MiB (MiB: %s)%s", p->budget >> 20, (p->total >> 20) + 2, parts,
                 q->samples > 0 ? "; rollout_rows and max_completion_length lower it"
                                : "; a lower max_length or lora_r lowers it");
 }

@@ -51,6 +51,11 @@ micro_batch_tokens: 1024
 resume: never
 output_dir: $work/run
 EOF
+cat >"$work/judge.py" <<'EOF'
+import json, sys, zlib
+for line in sys.stdin:  # scores differ inside every group, so that each is trained
+    print(zlib.crc32(json.loads(line)["completion"].encode()) % 97, flush=True)
+EOF
 cat >"$work/grpo.yaml" <<EOF
 model_name_or_path: $work/model
 dataset_name: sums
@@ -58,7 +63,8 @@ data_max: 99
 use_peft: true
 lora_r: 8
 lora_target_modules: all-linear
-reward_funcs: [last_number]
+reward_funcs: [program]
+reward_program: [python3, $work/judge.py]
 num_generations: 4
 per_device_train_batch_size: 16
 shards: 1
@@ -100,7 +106,7 @@ cmp "$work/plain" "$work/run/adapter_model.safetensors" || failures=$((failures 
 grep -q " [1-9][0-9]* of 26 blocks" "$work/err" || { cat "$work/err"; failures=$((failures + 1)); }
 
 smollm=${GRAFT_MODELS:-/tmp/models}/smollm2-135m-instruct-q4_1.gguf
-if [ -f "$smollm" ]; then
+if [ -n "${GRAFT_MEMORY_FULL:-}" ] && [ -f "$smollm" ]; then
     within sft "$work/sft.yaml" model_name_or_path="$smollm" micro_batch_tokens=256
     within grpo "$work/grpo.yaml" model_name_or_path="$smollm"
 fi
