@@ -14,9 +14,17 @@ MUST_USE enum status stage_grpo(const struct command_args *args);
  * missing. Fail as the stages do. */
 struct memory_plan;
 MUST_USE enum status stage_sft_plan(const struct command_args *args, struct memory_plan *out);
+
+/* Of grpo; of a population, one member's. */
 MUST_USE enum status stage_grpo_plan(const struct command_args *args, struct memory_plan *out);
+
+/* Of rloo. */
 MUST_USE enum status stage_rloo_plan(const struct command_args *args, struct memory_plan *out);
+
+/* Of dpo. */
 MUST_USE enum status stage_dpo_plan(const struct command_args *args, struct memory_plan *out);
+
+/* Of eval. */
 MUST_USE enum status stage_eval_plan(const struct command_args *args, struct memory_plan *out);
 
 /* graft dpo. */
