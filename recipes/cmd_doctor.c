@@ -108,6 +108,24 @@ static enum status add_sandbox(json_t *out)
     return STATUS_OK;
 }
 
+/* Every kind of multiply-add that this machine has, on all threads. */
+static enum status add_instructions(int threads, json_t *out)
+{
+    struct pool *pool;
+    TRY(pool_open(&pool, threads));
+    for (int i = 0; peak_at(i); i++) {
+        char key[64];
+        (void)snprintf(key, sizeof key, "%s_roof_gflops", peak_at(i)->name);
+        (void)json_object_set_new(out, key, json_real(measure_instructions(pool, peak_at(i))));
+    }
+    double rate;
+    const enum status status = measure_cache_read(pool, &rate);
+    pool_close(pool);
+    TRY(status);
+    (void)json_object_set_new(out, "cache_gb_per_second", json_real(rate));
+    return STATUS_OK;
+}
+
 /* Peak of the products in `compute`, and with it the tier and threads that did them. */
 static enum status add_gemm(enum compute compute, int threads, json_t *out, const char *key)
 {
@@ -161,6 +179,7 @@ enum status cmd_doctor(const struct command_args *args)
     TRY_TO(status, done, add_sandbox(out));
     TRY_TO(status, done, add_gemm(COMPUTE_BF16, (int)args->threads, out, "bf16_gflops"));
     TRY_TO(status, done, add_gemm(COMPUTE_F32, (int)args->threads, out, "f32_gflops"));
+    TRY_TO(status, done, add_instructions((int)args->threads, out));
     TRY_TO(status, done, add_memory((int)args->threads, out));
     if (args->json) {
         char *text = json_dumps(out, JSON_PRESERVE_ORDER);

@@ -66,13 +66,12 @@ static enum status full_batch(const void *ctx, int64_t budget, struct step_size 
 
 /* The plan of a recipe whose rows are not at hand, from its keys alone. */
 static enum status plan_blind(const struct recipe *r, struct model *m, struct ops_context *ops,
-                              struct param_set *params, struct memory_plan *plan)
+                              struct param_set *params, bool samples, struct memory_plan *plan)
 {
     struct optim_config optim;
     struct param_layout layout;
     const struct comm alone = {.size = 1, .local_size = 1};
     const bool sums = r->dataset_name && strcmp(r->dataset_name, "sums") == 0;
-    const bool samples = recipe_guess_method(r) & (RECIPE_GRPO | RECIPE_RLOO);
     TRY(recipe_optim(r, &optim));
     TRY(optim_prepare(&optim, params, &layout));
     struct memory_request q = {
@@ -96,7 +95,7 @@ static enum status plan_blind(const struct recipe *r, struct model *m, struct op
     return memory_plan_make(&q, plan);
 }
 
-static enum status estimate_blind(const struct recipe *r, struct memory_plan *plan)
+static enum status estimate_blind(const struct recipe *r, bool samples, struct memory_plan *plan)
 {
     struct model *m = NULL;
     struct adapter *adapter = NULL;
@@ -117,7 +116,7 @@ static enum status estimate_blind(const struct recipe *r, struct memory_plan *pl
     }
     TRY_TO(status, done, attach(r, m, &params, &adapter));
     TRY_TO(status, done, ops_context_open(&ops, &how));
-    status = plan_blind(r, m, &ops, &params, plan);
+    status = plan_blind(r, m, &ops, &params, samples, plan);
 done:
     adapter_close(adapter);
     param_set_close(&params);
@@ -187,7 +186,9 @@ enum status cmd_estimate(const struct command_args *args)
         status = estimate_stage(args, &r, &plan, &done);
     }
     if (status == STATUS_OK && !done) {
-        status = estimate_blind(&r, &plan);
+        const bool samples = !args->recipe_path
+                             || (recipe_guess_method(&r) & (RECIPE_GRPO | RECIPE_RLOO));
+        status = estimate_blind(&r, samples, &plan);
     }
     if (status == STATUS_OK && args->json) {
         status = print_json(&plan);

@@ -3,10 +3,18 @@
 
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "kernels/base/clock.h"
 
-enum { GEMM_ROWS = 256, PROBE_ROWS = 4, GEMM_SIDE = 2048, STREAM_ITEMS = 256 };
+enum {
+    GEMM_ROWS = 256,
+    PROBE_ROWS = 4,
+    GEMM_SIDE = 2048,
+    STREAM_ITEMS = 256,
+    POOL_MOST = 1024,   /* threads */
+    WEIGHTS_MOST = 1024 /* linears that are read */
+};
 
 /* Best seconds of one product of `rows` rows, repeated for `seconds`. */
 static double best_product(struct ops_context *ops, struct gemm_args gemm, int64_t rows,
@@ -52,38 +60,92 @@ enum status measure_gemm(struct ops_context *ops, double seconds, double *gflops
     return STATUS_OK;
 }
 
+/* Rounds of a loop of instructions on every thread. */
+struct loop {
+    peak_fn run;
+    int64_t rounds;
+    float result[POOL_MOST];
+};
+
+static void run_loop(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    struct loop *l = ctx;
+    for (int64_t i = begin; i < end; i++) {
+        l->result[thread % POOL_MOST] = l->run(l->rounds);
+    }
+}
+
+/* Best GFLOP/s of a loop: rounds that take about 2 ms, for `seconds`. */
+static double best_loop(struct pool *pool, const struct peak_kind *kind, double seconds)
+{
+    struct loop loop = {.run = kind->run, .rounds = 1000};
+    const int64_t threads = pool_threads(pool);
+    double best = 0.0;
+    const double end = clock_seconds() + seconds;
+    do {
+        const double start = clock_seconds();
+        parallel_for(pool, threads, run_loop, &loop);
+        const double took = clock_seconds() - start;
+        const double rate = kind->flops * (double)loop.rounds * (double)threads / took / 1e9;
+        best = rate > best ? rate : best;
+        loop.rounds *= took < 1e-3 ? 2 : 1;
+    } while (clock_seconds() < end);
+    return best;
+}
+
+double measure_instructions(struct pool *pool, const struct peak_kind *kind)
+{
+    return best_loop(pool, kind, 0.15);
+}
+
 struct stream {
     const uint64_t *words;
     size_t per_item;
+    int rounds;
     uint64_t sums[STREAM_ITEMS];
 };
+
+typedef uint64_t pair_of_words __attribute__((vector_size(16), aligned(8), may_alias));
+
+/* Adds up whole lines of 64 bytes; four loads in flight, none depends on another. */
+static uint64_t sum_of(const uint64_t *words, size_t count)
+{
+    const pair_of_words *p = (const pair_of_words *)words;
+    pair_of_words a = {0};
+    pair_of_words b = {0};
+    pair_of_words c = {0};
+    pair_of_words d = {0};
+    for (size_t j = 0; j + 4 <= count / 2; j += 4) {
+        a += p[j];
+        b += p[j + 1];
+        c += p[j + 2];
+        d += p[j + 3];
+    }
+    a += b + c + d;
+    return a[0] + a[1];
+}
 
 static void sum_words(void *ctx, int64_t begin, int64_t end, int thread)
 {
     (void)thread;
     struct stream *s = ctx;
-    for (int64_t i = begin; i < end; i++) {
-        const uint64_t *p = s->words + (size_t)i * s->per_item;
-        uint64_t sum[4] = {0};
-        for (size_t j = 0; j + 4 <= s->per_item; j += 4) {
-            sum[0] += p[j];
-            sum[1] += p[j + 1];
-            sum[2] += p[j + 2];
-            sum[3] += p[j + 3];
+    for (int round = 0; round < s->rounds; round++) {
+        for (int64_t i = begin; i < end; i++) {
+            s->sums[i] += sum_of(s->words + (size_t)i * s->per_item, s->per_item);
         }
-        s->sums[i] = sum[0] + sum[1] + sum[2] + sum[3];
     }
 }
 
-enum status measure_read(struct pool *pool, int64_t mib, double *gb_per_second)
+/* Best GB/s of five readings of `bytes` bytes, `rounds` times each. */
+static enum status best_read(struct pool *pool, size_t bytes, int rounds, double *gb_per_second)
 {
-    const size_t bytes = (size_t)mib << 20;
     uint64_t *words = malloc(bytes);
     if (!words) {
         return FAIL(MEMORY, "measurement: out of memory");
     }
     memset(words, 1, bytes);
-    struct stream s = {.words = words, .per_item = bytes / sizeof *words / STREAM_ITEMS};
+    struct stream s = {
+        .words = words, .per_item = bytes / sizeof *words / STREAM_ITEMS, .rounds = rounds};
     double best = 1e9;
     for (int round = 0; round < 5; round++) {
         const double start = clock_seconds();
@@ -91,15 +153,77 @@ enum status measure_read(struct pool *pool, int64_t mib, double *gb_per_second)
         const double seconds = clock_seconds() - start;
         best = seconds < best ? seconds : best;
     }
-    *gb_per_second = (double)bytes / best / 1e9;
+    *gb_per_second = (double)bytes * rounds / best / 1e9;
     free(words);
     return STATUS_OK;
 }
 
-enum status measure_peaks(struct ops_context *ops, struct work_peaks *out)
+enum status measure_read(struct pool *pool, int64_t mib, double *gb_per_second)
 {
-    TRY(measure_gemm(ops, 0.04, &out->gflops));
-    return measure_read(ops->pool, 96, &out->read_gb_per_second);
+    return best_read(pool, (size_t)mib << 20, 1, gb_per_second);
+}
+
+enum status measure_cache_read(struct pool *pool, double *gb_per_second)
+{
+    enum { LEAST = 1 << 20, MOST = 64 << 20 };
+    const long last = sysconf(_SC_LEVEL3_CACHE_SIZE);
+    const long second = sysconf(_SC_LEVEL2_CACHE_SIZE);
+    const size_t whole = (size_t)(last > 0 ? last : second > 0 ? second : LEAST);
+    size_t bytes = whole / 2 > LEAST ? whole / 2 : LEAST;
+    bytes = bytes < MOST ? bytes : MOST;
+    return best_read(pool, bytes, (int)((64UL << 20) / bytes) + 1, gb_per_second);
+}
+
+/* The weights of a model's layers, a share of the linears for each thread. */
+struct weights {
+    const struct linear *linear[WEIGHTS_MOST];
+    uint64_t sum[WEIGHTS_MOST];
+    int64_t count;
+    double bytes;
+};
+
+static enum status take_weight(void *ctx, struct linear *l)
+{
+    struct weights *w = ctx;
+    if (w->count < WEIGHTS_MOST && l->w.row_bytes > 0 && l->w.data && strstr(l->name, ".layers.")) {
+        w->bytes += (double)l->w.row_bytes * (double)l->out;
+        w->linear[w->count++] = l;
+    }
+    return STATUS_OK;
+}
+
+static void read_weights(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    (void)thread;
+    struct weights *w = ctx;
+    for (int64_t i = begin; i < end; i++) {
+        const struct linear *l = w->linear[i];
+        const uintptr_t at = ((uintptr_t)l->w.data + 63) & ~(uintptr_t)63;
+        const uintptr_t to = (uintptr_t)l->w.data + l->w.row_bytes * (size_t)l->out;
+        w->sum[i] += to > at ? sum_of((const uint64_t *)at, (to - at) / sizeof(uint64_t)) : 0;
+    }
+}
+
+enum status measure_peaks(struct ops_context *ops, struct model *m, struct work_peaks *out)
+{
+    const struct peak_kind *kind = peak_of(ops);
+    struct weights w = {0};
+    double best = 1e9;
+    *out = (struct work_peaks){0};
+    if (kind) {
+        out->gflops = best_loop(ops->pool, kind, 0.02);
+    } else {
+        TRY(measure_gemm(ops, 0.0, &out->gflops));
+    }
+    TRY(model_each_linear(m, take_weight, &w));
+    for (int round = 0; round < 3 && w.count > 0; round++) {
+        const double start = clock_seconds();
+        parallel_for(ops->pool, w.count, read_weights, &w);
+        const double seconds = clock_seconds() - start;
+        best = round > 0 && seconds < best ? seconds : best; /* the first maps the pages */
+    }
+    out->read_gb_per_second = w.count > 0 ? w.bytes / best / 1e9 : 1.0;
+    return STATUS_OK;
 }
 
 double measure_peak_rss(void)

@@ -144,7 +144,7 @@ static enum status measure_limits(struct run *r)
         r->limits.peaks = r->leader->limits.peaks;
         return STATUS_OK;
     }
-    return measure_peaks(r->ops, &r->limits.peaks);
+    return measure_peaks(r->ops, r->model, &r->limits.peaks);
 }
 
 enum status run_train_open(struct run *r, const struct train_config *config,

@@ -153,7 +153,13 @@ enum status bench_print(struct bench *b, struct bench_figure *figures, int64_t c
 {
     double peak = 0.0;
     double rate = 0.0;
-    enum status status = measure_gemm(&b->session.ops, MEASURE_SECONDS, &peak);
+    const struct peak_kind *kind = peak_of(&b->session.ops);
+    enum status status = STATUS_OK;
+    if (kind) {
+        peak = measure_instructions(b->session.ops.pool, kind);
+    } else {
+        status = measure_gemm(&b->session.ops, MEASURE_SECONDS, &peak);
+    }
     if (status == STATUS_OK) {
         status = measure_read(b->session.ops.pool, MEASURE_MIB, &rate);
     }
@@ -168,11 +174,26 @@ enum status bench_print(struct bench *b, struct bench_figure *figures, int64_t c
     return status;
 }
 
+/* What the instructions could do, and what the tier's products make of it. */
+static enum status put_products(struct ops_context *ops, json_t *line)
+{
+    static const char *const KEYS[] = {[COMPUTE_F32] = "f32_gflops", [COMPUTE_BF16] = "bf16_gflops"};
+    static const char *const ROOFS[] = {[COMPUTE_F32] = "f32_roof_gflops",
+                                        [COMPUTE_BF16] = "bf16_roof_gflops"};
+    const struct peak_kind *kind = peak_of(ops);
+    double value;
+    TRY(measure_gemm(ops, MEASURE_SECONDS, &value));
+    put(line, KEYS[ops->compute], value);
+    if (kind) {
+        put(line, ROOFS[ops->compute], measure_instructions(ops->pool, kind));
+    }
+    return STATUS_OK;
+}
+
 /* Peaks of one tier; tiers this machine or program lacks are passed over. */
 static enum status roofline_tier(enum cpu_tier tier, int threads)
 {
-    static const char *const KEYS[] = {[COMPUTE_F32] = "f32_gflops", [COMPUTE_BF16] = "bf16_gflops"};
-    json_t *line = json_pack("{s:s}", "tier", cpu_tier_name(tier));
+    json_t *line = json_pack("{s:s, s:i}", "tier", cpu_tier_name(tier), "threads", threads);
     double value;
     enum status status = line ? STATUS_OK : FAIL(MEMORY, "bench: out of memory");
     for (int compute = COMPUTE_F32; status == STATUS_OK && compute <= COMPUTE_BF16; compute++) {
@@ -183,12 +204,14 @@ static enum status roofline_tier(enum cpu_tier tier, int threads)
             json_decref(line);
             return STATUS_OK;
         }
-        status = measure_gemm(&ops, MEASURE_SECONDS, &value);
-        put(line, KEYS[compute], value);
+        status = put_products(&ops, line);
         if (status == STATUS_OK && compute == COMPUTE_BF16) {
             status = measure_read(ops.pool, MEASURE_MIB, &value);
             put(line, "read_gb_per_s", value);
-            (void)json_object_set_new(line, "threads", json_integer(pool_threads(ops.pool)));
+        }
+        if (status == STATUS_OK && compute == COMPUTE_BF16) {
+            status = measure_cache_read(ops.pool, &value);
+            put(line, "cache_read_gb_per_s", value);
         }
         ops_context_close(&ops);
     }
@@ -199,10 +222,15 @@ static enum status roofline_tier(enum cpu_tier tier, int threads)
     return status;
 }
 
+/* Every tier with one thread, two, four, ... and all; with --threads that many alone. */
 static enum status bench_roofline(const struct command_args *args)
 {
-    for (enum cpu_tier tier = TIER_REF; tier <= cpu_best_tier(); tier++) {
-        TRY(roofline_tier(tier, (int)args->threads));
+    const int most = args->threads > 0 ? (int)args->threads : cpu_allowed();
+    for (int threads = args->threads > 0 ? most : 1; threads <= most;
+         threads = threads < most && 2 * threads > most ? most : 2 * threads) {
+        for (enum cpu_tier tier = TIER_REF; tier <= cpu_best_tier(); tier++) {
+            TRY(roofline_tier(tier, threads));
+        }
     }
     return STATUS_OK;
 }

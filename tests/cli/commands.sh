@@ -21,6 +21,8 @@ expect 2 "model_name_or_path is missing" "$graft" estimate
 expect 0 "" "$graft" doctor --json --threads 1
 holds '"best_tier"'
 holds '"bf16_gflops"'
+holds '"cache_gb_per_second"'
+grep -q avx2 /proc/cpuinfo && holds '"avx2_fma_roof_gflops"'
 
 printf '{"text":"12+34"}\n{"text":""}\n' >text.jsonl
 expect 0 "" "$graft" tokenize --model "$model" --input text.jsonl --output ids.jsonl --no-specials
