@@ -165,7 +165,7 @@ enum status measure_read(struct pool *pool, int64_t mib, double *gb_per_second)
 
 enum status measure_cache_read(struct pool *pool, double *gb_per_second)
 {
-    enum { LEAST = 1 << 20, MOST = 64 << 20 };
+    enum { LEAST = 1 << 20, MOST = 8 << 20 }; /* virtual machines name the socket's */
     const long last = sysconf(_SC_LEVEL3_CACHE_SIZE);
     const long second = sysconf(_SC_LEVEL2_CACHE_SIZE);
     const size_t whole = (size_t)(last > 0 ? last : second > 0 ? second : LEAST);

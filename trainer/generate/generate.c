@@ -385,12 +385,10 @@ static size_t filled_bytes(const struct scheduler *s, const struct kv_cache_shap
     const int64_t own = e.completion + (s->a->limits.unshared ? e.prompt : e.prompt % shape->page);
     const int64_t positions = s->rows * own + prompts * e.prompt;
     const int64_t most = shape->pages * shape->page;
-    const struct kv_cache_shape one = {.layers = shape->layers,
-                                       .kv_dim = shape->kv_dim,
-                                       .pages = 1,
-                                       .sequences = 1,
-                                       .length = 1,
-                                       .page = shape->page};
+    struct kv_cache_shape one = *shape;
+    one.pages = 1;
+    one.sequences = 1;
+    one.length = 1;
     const size_t per_position = kv_cache_bytes(&one) / (size_t)shape->page;
     return (size_t)(positions < most ? positions : most) * per_position;
 }
