@@ -2,18 +2,23 @@
 """Graft and its peers on the same work, in turn: medians, ratios, share of the limit.
 
 usage: compare.py MODELS_DIR [--pairs 5] [--only TEXT] [--threads N] [--json OUT] [--readme README.md]
+                  [--lengths .docs/length.md]
 Needs GRAFT_PYTHON (an interpreter with shared/bench/requirements.txt) and, unless they lie where they
 usually do, GRAFT_BINARY and GRAFT_SHARED. MODELS_DIR holds the files of shared/bench/get_models.sh and
 their Hugging Face folders (gguf_to_hf.py); a row whose files are missing is left out and named.
---readme replaces the table between the bench markers of that file.
+--readme replaces the table between the bench markers of that file. The row "2 ranks x 1 thread" has
+Graft on both sides: two ranks of one thread against one rank of two. --lengths measures Graft alone on
+rows of 512 to 4096 tokens and writes what a token costs, with attention's own term, to that page.
 """
 import argparse
 import json
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
+import tempfile
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 GRAFT = os.environ.get("GRAFT_BINARY", str(TOP / "build" / "graft"))
@@ -38,8 +43,15 @@ def decode(batch, isa, target):
             "peer": ["peer_decode.py", "--batch", str(batch)]}
 
 
+def grpo(isa, target):
+    return {"work": "grpo step, 4 x 8 completions of 64", "isa": isa, "target": target, "hf": True,
+            "graft": ["grpo", "--steps", "3"], "key": "completion_tokens_per_s",
+            "peer": ["peer_grpo.py", "--steps", "3"]}
+
+
+RANKS = {"work": "sft 4 x 512, 2 ranks x 1 thread against 1 x 2", "isa": "best", "target": 0.9, "hf": False}
 ROWS = [sft("bf16", "best", 2.0), sft("fp32", "best", 2.0), sft("nf4", "best", 3.0),
-        decode(1, "best", 1.2), decode(32, "best", 2.5),
+        decode(1, "best", 1.2), decode(32, "best", 2.5), grpo("best", 1.0), RANKS,
         sft("bf16", "avx2", 1.2), sft("fp32", "avx2", 1.2), sft("nf4", "avx2", 1.5),
         decode(1, "avx2", 1.0), decode(32, "avx2", 1.3)]
 
@@ -76,6 +88,69 @@ def measure(row, model, gguf, hf, args):
             "graft_gb": rss[0], "peer_gb": rss[1]}
 
 
+def run_ranks(gguf, ranks, env):
+    """Tokens/s of `graft sft` on steps of 4 x 512 random ids, by its log but for the first step."""
+    with tempfile.TemporaryDirectory() as folder:
+        rows, out = pathlib.Path(folder) / "rows.jsonl", pathlib.Path(folder) / "run"
+        draw = random.Random(1)
+        with open(rows, "w", encoding="utf-8") as lines:
+            for _ in range(4):
+                ids = [draw.randrange(32000) for _ in range(512)]
+                lines.write(json.dumps({"input_ids": ids, "labels": ids}) + "\n")
+        recipe = pathlib.Path(folder) / "sft.yaml"
+        recipe.write_text(f"model_name_or_path: {gguf}\ndataset_name: {rows}\nuse_peft: true\nlora_r: 16\n"
+                          "lora_target_modules: all-linear\nper_device_train_batch_size: 4\nworld_size: 1\n"
+                          f"max_steps: 4\nshards: 2\noutput_dir: {out}\n", encoding="utf-8")
+        launch = ["mpirun", "-n", str(ranks), "--bind-to", "none"] if ranks > 1 else []
+        command = [*launch, GRAFT, "sft", str(recipe), f"threads={2 // ranks}"]
+        done = subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"failed: {' '.join(command)}: {done.stderr.strip()[-300:]}", file=sys.stderr)
+            return None
+        steps = [json.loads(line) for line in open(out / "log.jsonl", encoding="utf-8")]
+        return {"rate": 2048 / statistics.median(s["step_time"] for s in steps[1:]),
+                "limit": statistics.median(s.get("limit_fraction", 0) for s in steps[1:])}
+
+
+def measure_ranks(row, model, gguf, args):
+    """Two ranks of one thread in turn with one rank of two."""
+    env = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+           "OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl_vader_single_copy_mechanism": "none"}
+    two, one = [], []
+    for _ in range(args.pairs):
+        a, b = run_ranks(gguf, 2, env), run_ranks(gguf, 1, env)
+        if not a or not b:
+            return None
+        two.append(a)
+        one.append(b)
+    speed = [statistics.median(x["rate"] for x in side) for side in (two, one)]
+    return {"model": model, "work": row["work"], "tier": "best", "pairs": args.pairs, "graft": speed[0],
+            "peer": speed[1], "ratio": speed[0] / speed[1], "target": row["target"],
+            "limit": statistics.median(x["limit"] for x in two), "graft_gb": 0, "peer_gb": 0}
+
+
+def lengths(gguf, args):
+    """Milliseconds of a token at each length, and the line cost = own + slope x length through them."""
+    points = []
+    for seq in (512, 1024, 2048, 4096):
+        line = run([GRAFT, "bench", "sft", "--model", str(gguf), "--batch", "1", "--seq", str(seq), "--tokens",
+                    str(seq), "--steps", "4", "--checkpointing", "--threads", str(args.threads)], {})
+        if line:
+            points.append((seq, 1000 / line["tokens_per_s"]))
+    if len(points) < 2:
+        sys.exit("--lengths: too few of the lengths could be measured")
+    mean_t, mean_y = (statistics.mean(x) for x in zip(*points))
+    slope = (sum((t - mean_t) * (y - mean_y) for t, y in points) / sum((t - mean_t) ** 2 for t, _ in points))
+    own = mean_y - slope * mean_t
+    text = [f"# What a token costs by the length of its row\n\nSFT of {gguf.name}, one row a step, every block "
+            f"computed again, on {machine(args.threads)} (`tests/bench/compare.py --lengths`). Attention "
+            f"looks at every earlier token, so its part grows with the length; the rest is {own:.2f} ms at any "
+            "length. Least squares through the four points.\n",
+            "| tokens of a row | ms a token | attention's part | what the line says |", "|---|---|---|---|"]
+    text += [f"| {t} | {y:.2f} | {slope * t:.2f} | {own + slope * t:.2f} |" for t, y in points]
+    args.lengths.write_text("\n".join(text) + "\n", encoding="utf-8")
+
+
 def machine(threads):
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         name = next((s.split(":")[1].strip() for s in lines if s.startswith("model name")), "?")
@@ -88,8 +163,8 @@ def table(figures, args):
              "| model | work | tier | Graft | peer | ratio | aim | of the limit | GB | peer GB |",
              "|---|---|---|---|---|---|---|---|---|---|"]
     lines += [f"| {f['model']} | {f['work']} | {f['tier']} | {f['graft']:.0f} | {f['peer']:.0f} | "
-              f"{f['ratio']:.2f} | {f['target']} | {f['limit']:.2f} | {f['graft_gb']:.2f} | "
-              f"{f['peer_gb']:.2f} |" for f in figures]
+              f"{f['ratio']:.2f} | {f['target']} | {f['limit']:.2f} | "
+              f"{f['graft_gb']:.2f} | {f['peer_gb']:.2f} |" for f in figures]
     return "\n".join(lines)
 
 
@@ -110,7 +185,11 @@ def main():
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--readme", type=pathlib.Path)
+    parser.add_argument("--lengths", type=pathlib.Path)
     args = parser.parse_args()
+    if args.lengths:
+        lengths(args.models / MODELS["SmolLM2-135M"][0], args)
+        return
     figures = []
     for model, (gguf, hf) in MODELS.items():
         gguf, hf = args.models / gguf, args.models / hf
@@ -120,7 +199,8 @@ def main():
             if not (hf if row["hf"] else gguf).exists() or not gguf.exists():
                 print(f"left out, no file: {model} {row['work']}", file=sys.stderr)
                 continue
-            figure = measure(row, model, gguf, hf, args)
+            figure = (measure_ranks(row, model, gguf, args) if row is RANKS
+                      else measure(row, model, gguf, hf, args))
             if figure:
                 print(json.dumps(figure), flush=True)
                 figures.append(figure)
