@@ -60,15 +60,18 @@ struct trainer {
     int *shard_of;    /* [units] scratch, grown as needed */
     int64_t *mine;
     double *sums;
+    double *by_unit;
+    char *records;    /* [units] unit and sums, as they travel */
+    size_t *offsets;  /* [ranks + 1] */
     int64_t capacity;
 };
 
 static enum status reserve_units(struct trainer *t, int64_t units)
 {
-    if (units <= t->capacity) {
+    if (units <= t->capacity && t->offsets) {
         return STATUS_OK;
     }
-    const size_t n = (size_t)units;
+    const size_t n = (size_t)units + 1;
     const size_t metrics = (size_t)t->a->method->metrics;
     int *shard_of = realloc(t->shard_of, n * sizeof *shard_of);
     t->shard_of = shard_of ? shard_of : t->shard_of;
@@ -76,7 +79,14 @@ static enum status reserve_units(struct trainer *t, int64_t units)
     t->mine = mine ? mine : t->mine;
     double *sums = realloc(t->sums, n * metrics * sizeof *sums);
     t->sums = sums ? sums : t->sums;
-    if (!shard_of || !mine || !sums) {
+    double *by_unit = realloc(t->by_unit, n * metrics * sizeof *by_unit);
+    t->by_unit = by_unit ? by_unit : t->by_unit;
+    char *records = realloc(t->records, n * (sizeof(int64_t) + metrics * sizeof(double)));
+    t->records = records ? records : t->records;
+    if (!t->offsets) {
+        t->offsets = calloc((size_t)t->a->comm->size + 1, sizeof *t->offsets);
+    }
+    if (!shard_of || !mine || !sums || !by_unit || !records || !t->offsets) {
         return FAIL(MEMORY, "step: no memory for %lld units", (long long)units);
     }
     t->capacity = units;
@@ -114,22 +124,22 @@ static enum status total_metrics(struct trainer *t, int64_t units, int64_t done,
     const struct train_args *a = t->a;
     const int metrics = a->method->metrics;
     const size_t record = sizeof(int64_t) + (size_t)metrics * sizeof(double);
-    char *mine = malloc((size_t)done * record + 1);
-    double *by_unit = calloc((size_t)(units * metrics) + 1, sizeof(double));
-    size_t *offsets = malloc(((size_t)a->comm->size + 1) * sizeof *offsets);
+    double *by_unit = t->by_unit;
+    char *mine = t->records;
+    size_t *offsets = t->offsets;
     void *all = NULL;
-    enum status status = STATUS_OK;
-    if (!mine || !by_unit || !offsets) {
-        status = FAIL(MEMORY, "step: no memory for the metrics of %lld units", (long long)units);
-    }
-    TRY_TO(status, out, comm_agree(a->comm, status));
+    memset(by_unit, 0, (size_t)(units * metrics) * sizeof *by_unit);
     for (int64_t i = 0; i < done; i++) {
         memcpy(mine + (size_t)i * record, &t->mine[i], sizeof(int64_t));
         memcpy(mine + (size_t)i * record + sizeof(int64_t), t->sums + i * metrics,
                (size_t)metrics * sizeof(double));
     }
-    TRY_TO(status, out, comm_gather_all(a->comm, mine, (size_t)done * record, &all, offsets));
-    const char *bytes = all;
+    if (a->comm->size > 1) {
+        TRY(comm_gather_all(a->comm, mine, (size_t)done * record, &all, offsets));
+    } else {
+        offsets[1] = (size_t)done * record;
+    }
+    const char *bytes = all ? all : mine;
     for (size_t at = 0; at < offsets[a->comm->size]; at += record) {
         int64_t unit;
         memcpy(&unit, bytes + at, sizeof unit);
@@ -144,12 +154,8 @@ static enum status total_metrics(struct trainer *t, int64_t units, int64_t done,
             totals[k] += by_unit[u * metrics + k];
         }
     }
-out:
-    free(mine);
-    free(by_unit);
-    free(offsets);
     free(all);
-    return status;
+    return STATUS_OK;
 }
 
 /* Where a step's time goes. */
@@ -667,6 +673,9 @@ void trainer_close(struct trainer *t, struct train_result *out)
     free(t->shard_of);
     free(t->mine);
     free(t->sums);
+    free(t->by_unit);
+    free(t->records);
+    free(t->offsets);
     free(t);
 }
 

@@ -21,6 +21,16 @@ struct sft {
     uint32_t *key;       /* [count] what its random numbers are keyed by: its place in the step */
     float *bound;        /* [count] NEFTune's bound; NULL: no noise */
     int64_t count;
+    /* Rooms of a step, made once: most_rows rows, most_sequences of their sequences. */
+    struct arena own;
+    int64_t most_rows;
+    int64_t most_sequences;
+    int64_t *order;      /* [plan.rows] scratch */
+    const struct example **examples;
+    uint32_t *call_key;
+    float *call_bound;
+    struct pack_branch *branches;
+    struct pack_unit *units;
     double labels;       /* of the whole step */
     double num_tokens;   /* running total */
 };
@@ -52,44 +62,47 @@ static void epoch_order(const struct sft_plan *p, int64_t epoch, int64_t *order)
     }
 }
 
-enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indices,
-                          int64_t *count)
+/* Places [begin, end) of the epoch's order that step `step` takes. */
+static void step_range(const struct sft_plan *p, int64_t step, int64_t *begin, int64_t *end)
 {
     const int64_t per_epoch = sft_plan_steps_per_epoch(p);
     const int64_t micro_rows = p->per_device * p->world;
-    const int64_t begin = step % per_epoch * p->accumulation * micro_rows;
-    int64_t end = begin + p->accumulation * micro_rows;
+    *begin = step % per_epoch * p->accumulation * micro_rows;
+    *end = *begin + p->accumulation * micro_rows;
     /* One rank: the last batch is short. Several: the tail wraps to the epoch's first rows. */
     const bool exact = p->world > 1 || p->drop_last;
     const int64_t last = exact ? sft_plan_micro_steps_per_epoch(p) * micro_rows : p->rows;
-    end = end < last ? end : last;
+    *end = *end < last ? *end : last;
+}
+
+/* Rows of a step; order [p->rows] is scratch. */
+static void fill_rows(const struct sft_plan *p, int64_t step, int64_t *order, int64_t *indices)
+{
+    int64_t begin;
+    int64_t end;
+    step_range(p, step, &begin, &end);
+    epoch_order(p, step / sft_plan_steps_per_epoch(p), order);
+    for (int64_t i = begin; i < end; i++) {
+        indices[i - begin] = order[i % p->rows];
+    }
+}
+
+enum status sft_plan_rows(const struct sft_plan *p, int64_t step, int64_t **indices,
+                          int64_t *count)
+{
+    int64_t begin;
+    int64_t end;
+    step_range(p, step, &begin, &end);
     int64_t *order = malloc((size_t)p->rows * sizeof *order);
     *indices = malloc((size_t)(end - begin) * sizeof **indices);
     if (!order || !*indices) {
         free(order);
         return FAIL(MEMORY, "data order: no memory for %lld rows", (long long)p->rows);
     }
-    epoch_order(p, step / per_epoch, order);
-    for (int64_t i = begin; i < end; i++) {
-        (*indices)[i - begin] = order[i % p->rows];
-    }
+    fill_rows(p, step, order, *indices);
     *count = end - begin;
     free(order);
     return STATUS_OK;
-}
-
-static void drop_step(struct sft *s)
-{
-    free(s->rows);
-    free(s->cost);
-    free(s->mean);
-    free(s->key);
-    free(s->bound);
-    s->rows = NULL;
-    s->cost = NULL;
-    s->mean = NULL;
-    s->key = NULL;
-    s->bound = NULL;
 }
 
 /* TRL logs entropy and accuracy as the mean over micro-steps of each one's mean over labels. */
@@ -136,16 +149,11 @@ static int64_t pad_batches(struct sft *s)
 static enum status prepare(void *ctx, int64_t step, struct train_units *units)
 {
     struct sft *s = ctx;
-    drop_step(s);
-    TRY(sft_plan_rows(&s->config->plan, step, &s->rows, &s->count));
-    s->cost = malloc((size_t)s->count * sizeof *s->cost);
-    s->mean = malloc((size_t)s->count * sizeof *s->mean);
-    s->key = malloc((size_t)s->count * sizeof *s->key);
-    const bool noisy = s->config->neftune_noise_alpha > 0.0;
-    s->bound = noisy ? malloc((size_t)s->count * sizeof *s->bound) : NULL;
-    if (!s->cost || !s->mean || !s->key || (noisy && !s->bound)) {
-        return FAIL(MEMORY, "step: no memory for %lld rows", (long long)s->count);
-    }
+    int64_t begin;
+    int64_t end;
+    step_range(&s->config->plan, step, &begin, &end);
+    s->count = end - begin;
+    fill_rows(&s->config->plan, step, s->order, s->rows);
     s->noise.step = (uint32_t)step;
     s->labels = 0.0;
     for (int64_t i = 0; i < s->count; i++) {
@@ -265,48 +273,29 @@ static enum status run_examples(struct sft *s, const struct example_rows *r, dou
         sequences += r->examples[i]->parts ? r->examples[i]->part_count : 1;
         sums[i * METRIC_COUNT + METRIC_TOKENS] = (double)r->examples[i]->count;
     }
-    struct pack_branch *branches = malloc((size_t)sequences * sizeof *branches);
-    struct pack_unit *units = malloc((size_t)r->count * sizeof *units);
-    enum status status = branches && units
-                             ? STATUS_OK
-                             : FAIL(MEMORY, "step: no memory for %lld rows", (long long)r->count);
+    ASSERT(r->count <= s->most_rows && sequences <= s->most_sequences);
     int64_t used = 0;
-    for (int64_t i = 0; status == STATUS_OK && i < r->count; i++) {
-        used += fill_unit(r->examples[i], branches + used, &units[i]);
+    for (int64_t i = 0; i < r->count; i++) {
+        used += fill_unit(r->examples[i], s->branches + used, &s->units[i]);
     }
-    if (status == STATUS_OK) {
-        status = run_units(s, r, units, sums);
-    }
-    free(branches);
-    free(units);
-    return status;
+    return run_units(s, r, s->units, sums);
 }
 
 /* Room for `count` rows of a call; random keys only in training. */
-static enum status rows_open(struct example_rows *r, const struct sft *s, int64_t count, bool grad)
+static struct example_rows rows_of(const struct sft *s, int64_t count, bool grad)
 {
-    const size_t n = (size_t)count;
-    *r = (struct example_rows){.count = count, .examples = malloc(n * sizeof(void *))};
-    r->key = grad ? malloc(n * sizeof *r->key) : NULL;
-    r->bound = grad && s->bound ? malloc(n * sizeof *r->bound) : NULL;
-    const bool good = r->examples && (r->key || !grad) && (r->bound || !grad || !s->bound);
-    return good ? STATUS_OK : FAIL(MEMORY, "step: no memory for %lld rows", (long long)count);
-}
-
-static void rows_close(struct example_rows *r)
-{
-    free(r->examples);
-    free(r->key);
-    free(r->bound);
+    return (struct example_rows){.count = count,
+                                 .examples = s->examples,
+                                 .key = grad ? s->call_key : NULL,
+                                 .bound = grad && s->bound ? s->call_bound : NULL};
 }
 
 static enum status run(void *ctx, const int64_t *units, int64_t count, double *sums)
 {
     struct sft *s = ctx;
-    struct example_rows rows;
-    enum status status = rows_open(&rows, s, count, true);
+    struct example_rows rows = rows_of(s, count, true);
     memset(sums, 0, (size_t)(count * METRIC_COUNT) * sizeof *sums);
-    for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
+    for (int64_t i = 0; i < count; i++) {
         rows.examples[i] = &s->env->train->items[s->rows[units[i]]];
         rows.key[i] = s->key[units[i]];
         if (rows.bound) {
@@ -315,14 +304,11 @@ static enum status run(void *ctx, const int64_t *units, int64_t count, double *s
     }
     s->pass.grad = true;
     rows.labels = s->labels > 0.0 ? s->labels : 1.0;
-    if (status == STATUS_OK) {
-        status = run_examples(s, &rows, sums);
-    }
+    const enum status status = run_examples(s, &rows, sums);
     for (int64_t i = 0; i < count; i++) {
         sums[i * METRIC_COUNT + METRIC_ENTROPY] *= s->mean[units[i]];
         sums[i * METRIC_COUNT + METRIC_CORRECT] *= s->mean[units[i]];
     }
-    rows_close(&rows);
     return status;
 }
 
@@ -338,12 +324,9 @@ static enum status log_fields(void *ctx, const double *totals, json_t *line)
 /* Sums of one evaluation batch, put where all ranks can add them in batch order. */
 static enum status evaluate_batch(struct sft *s, int64_t begin, int64_t end, double *totals)
 {
-    struct example_rows rows;
+    struct example_rows rows = rows_of(s, end - begin, false);
     double *sums = calloc((size_t)((end - begin) * METRIC_COUNT), sizeof *sums);
-    enum status status = rows_open(&rows, s, end - begin, false);
-    if (status == STATUS_OK && !sums) {
-        status = FAIL(MEMORY, "evaluation: no memory");
-    }
+    enum status status = sums ? STATUS_OK : FAIL(MEMORY, "evaluation: no memory");
     for (int64_t i = begin; status == STATUS_OK && i < end; i++) {
         rows.examples[i - begin] = &s->env->eval->items[i];
         rows.labels += (double)s->env->eval->items[i].labels;
@@ -355,7 +338,6 @@ static enum status evaluate_batch(struct sft *s, int64_t begin, int64_t end, dou
     for (int64_t i = 0; status == STATUS_OK && i < (end - begin) * METRIC_COUNT; i++) {
         totals[i % METRIC_COUNT] += sums[i];
     }
-    rows_close(&rows);
     free(sums);
     return status;
 }
@@ -434,6 +416,51 @@ static enum status load_state(void *ctx, const json_t *state)
     return STATUS_OK;
 }
 
+static int64_t most_parts(const struct example_set *set)
+{
+    int64_t most = 1;
+    for (int64_t i = 0; set && i < set->count; i++) {
+        const struct example *e = &set->items[i];
+        most = e->parts && e->part_count > most ? e->part_count : most;
+    }
+    return most;
+}
+
+/* Lays the rooms of a step out in s->own (measuring: only sizes). */
+static enum status lay_out(struct sft *s)
+{
+    const size_t rows = (size_t)s->most_rows;
+    struct arena *a = &s->own;
+    TRY(arena_alloc(a, (size_t)s->config->plan.rows, sizeof *s->order, &s->order));
+    TRY(arena_alloc(a, rows, sizeof *s->rows, &s->rows));
+    TRY(arena_alloc(a, rows, sizeof *s->cost, &s->cost));
+    TRY(arena_alloc(a, rows, sizeof *s->mean, &s->mean));
+    TRY(arena_alloc(a, rows, sizeof *s->key, &s->key));
+    TRY(arena_alloc(a, rows, sizeof *s->call_key, &s->call_key));
+    TRY(arena_alloc(a, rows, sizeof *s->examples, &s->examples));
+    TRY(arena_alloc(a, rows, sizeof *s->units, &s->units));
+    TRY(arena_alloc(a, (size_t)s->most_sequences, sizeof *s->branches, &s->branches));
+    if (s->config->neftune_noise_alpha > 0.0) {
+        TRY(arena_alloc(a, rows, sizeof *s->bound, &s->bound));
+        TRY(arena_alloc(a, rows, sizeof *s->call_bound, &s->call_bound));
+    }
+    return STATUS_OK;
+}
+
+static enum status open_rooms(struct sft *s)
+{
+    const struct sft_plan *p = &s->config->plan;
+    const int64_t step = p->per_device * p->world * p->accumulation;
+    const int64_t parts[2] = {most_parts(s->env->train), most_parts(s->env->eval)};
+    s->most_rows = step > s->config->eval_batch ? step : s->config->eval_batch;
+    s->most_sequences = s->most_rows * (parts[0] > parts[1] ? parts[0] : parts[1]);
+    arena_open_measure(&s->own, "step rows");
+    TRY(lay_out(s));
+    const size_t bytes = s->own.peak;
+    TRY(arena_open(&s->own, "step rows", bytes));
+    return lay_out(s);
+}
+
 enum status sft_open(struct sft **out, const struct sft_config *config, const struct sft_env *env)
 {
     *out = NULL;
@@ -468,6 +495,11 @@ enum status sft_open(struct sft **out, const struct sft_config *config, const st
         .mean_grad = config->label_smoothing > 0.0,
     };
     s->noise.seed = config->seed;
+    const enum status status = open_rooms(s);
+    if (status != STATUS_OK) {
+        sft_close(s);
+        return status;
+    }
     *out = s;
     return STATUS_OK;
 }
@@ -501,7 +533,7 @@ void sft_close(struct sft *s)
     if (!s) {
         return;
     }
-    drop_step(s);
+    arena_close(&s->own);
     unit_pass_close(&s->pass);
     free(s);
 }
