@@ -98,9 +98,9 @@ static enum status longest_prompt(struct run_data *data, const struct prompt_for
     *longest = 1;
     const int64_t rows = data->set ? dataset_count(data->set) : 0;
     for (int64_t i = 0; i < rows && i < MOST_PROMPTS; i++) {
-        char where[64];
+        char where[300];
         struct token_list list = {0};
-        (void)snprintf(where, sizeof where, "row %lld", (long long)i + 1);
+        dataset_where(data->set, i, where, sizeof where);
         json_t *row = run_row(data, i);
         if (!row) {
             return STATUS_INPUT;
