@@ -51,7 +51,7 @@ def grpo(isa, target):
 
 RANKS = {"work": "sft 4 x 512, 2 ranks x 1 thread against 1 x 2", "isa": "best", "target": 0.9, "hf": False}
 ROWS = [sft("bf16", "best", 2.0), sft("fp32", "best", 2.0), sft("nf4", "best", 3.0),
-        decode(1, "best", 1.2), decode(32, "best", 2.5), grpo("best", 1.0), RANKS,
+        decode(1, "best", 1.2), decode(32, "best", 2.5), grpo("best", 5.0), RANKS,
         sft("bf16", "avx2", 1.2), sft("fp32", "avx2", 1.2), sft("nf4", "avx2", 1.5),
         decode(1, "avx2", 1.0), decode(32, "avx2", 1.3)]
 
