@@ -148,7 +148,7 @@ static void wrong_types_are_refused_with_their_place(void **state)
         [FIELD_BOOL] = "maybe", [FIELD_INT] = "1.5", [FIELD_FLOAT] = "0x10",
         [FIELD_SIZE] = "8 parsecs", [FIELD_STRING] = "[a]", [FIELD_CHOICE] = "zzz",
         [FIELD_STRINGS] = "{a: b}", [FIELD_FLOATS] = "[1, x]", [FIELD_INTS] = "[1.5]",
-        [FIELD_DICT] = "word"};
+        [FIELD_DICT] = "word", [FIELD_MAPS] = "word"};
     for (size_t i = 0; i < schema_count(); i++) {
         const struct recipe_field *f = schema_field(i);
         char text[256];
