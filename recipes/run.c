@@ -262,6 +262,23 @@ json_t *run_row(void *data, int64_t i)
     return made;
 }
 
+enum status run_each_row(struct run_data *data, int64_t most, run_row_fn each, void *ctx)
+{
+    const int64_t rows = data->set ? dataset_count(data->set) : 0;
+    for (int64_t i = 0; i < rows && i < most; i++) {
+        char where[512];
+        dataset_where(data->set, i, where, sizeof where);
+        json_t *row = run_row(data, i);
+        if (!row) {
+            return STATUS_INPUT;
+        }
+        const enum status status = each(ctx, row, where);
+        json_decref(row);
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
 static enum status open_sums(struct run *r)
 {
     struct sums_config config;

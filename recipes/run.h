@@ -77,6 +77,13 @@ MUST_USE enum status run_attach(struct run *r, const struct optim_config *optim)
 /* Row `i` of a run_data (new reference) in the columns above; NULL with a message. For row_fn. */
 json_t *run_row(void *data, int64_t i);
 
+/* Takes in one row of a dataset; `where` is its place for messages. */
+typedef enum status (*run_row_fn)(void *ctx, const json_t *row, const char *where);
+
+/* Hands `each` the rows of data in order, the first `most` of them, until it fails. Fails as it and
+ * run_row do. */
+MUST_USE enum status run_each_row(struct run_data *data, int64_t most, run_row_fn each, void *ctx);
+
 /* Writes the adapter, or the full model, with its model card: train_export_fn over a struct run. */
 MUST_USE enum status run_export(void *run, const char *folder);
 

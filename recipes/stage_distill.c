@@ -11,20 +11,22 @@ struct distill_data {
     struct distill_set eval;
 };
 
+struct row_reader {
+    const struct run *run;
+    struct distill_set *out;
+};
+
+static enum status read_row(void *ctx, const json_t *row, const char *where)
+{
+    const struct row_reader *reader = ctx;
+    const struct run *r = reader->run;
+    return distill_add(&r->format, r->recipe.max_length, row, where, reader->out);
+}
+
 static enum status read_rows(struct run *r, struct run_data *data, struct distill_set *out)
 {
-    for (int64_t i = 0; i < dataset_count(data->set); i++) {
-        char where[512];
-        (void)snprintf(where, sizeof where, "%s: row %lld", dataset_name(data->set),
-                       (long long)i + 1);
-        json_t *row = run_row(data, i);
-        if (!row) {
-            return STATUS_INPUT;
-        }
-        const enum status status = distill_add(&r->format, r->recipe.max_length, row, where, out);
-        json_decref(row);
-        TRY(status);
-    }
+    struct row_reader reader = {r, out};
+    TRY(run_each_row(data, INT64_MAX, read_row, &reader));
     for (int64_t i = 0; i < out->count; i++) {
         const struct distill_row *d = &out->items[i];
         TRY(preference_check_row(r, data, d->ids, d->prompt_count + d->count,

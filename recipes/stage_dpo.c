@@ -10,19 +10,22 @@ struct dpo_data {
     struct pair_set eval;
 };
 
+struct row_reader {
+    const struct run *run;
+    struct pair_set *out;
+};
+
+static enum status read_row(void *ctx, const json_t *row, const char *where)
+{
+    const struct row_reader *reader = ctx;
+    const struct run *r = reader->run;
+    return pair_add(&r->format, r->recipe.max_length, row, where, reader->out);
+}
+
 static enum status read_pairs(struct run *r, struct run_data *data, struct pair_set *out)
 {
-    for (int64_t i = 0; i < dataset_count(data->set); i++) {
-        char where[512];
-        dataset_where(data->set, i, where, sizeof where);
-        json_t *row = run_row(data, i);
-        if (!row) {
-            return STATUS_INPUT;
-        }
-        const enum status status = pair_add(&r->format, r->recipe.max_length, row, where, out);
-        json_decref(row);
-        TRY(status);
-    }
+    struct row_reader reader = {r, out};
+    TRY(run_each_row(data, INT64_MAX, read_row, &reader));
     for (int64_t i = 0; i < out->count; i++) {
         const struct pair *p = &out->items[i];
         const int64_t longer = p->chosen_count > p->rejected_count ? p->chosen_count

@@ -10,20 +10,22 @@ struct reward_data {
     struct ranked_set eval;
 };
 
+struct row_reader {
+    const struct run *run;
+    struct ranked_set *out;
+};
+
+static enum status read_row(void *ctx, const json_t *row, const char *where)
+{
+    const struct row_reader *reader = ctx;
+    const struct run *r = reader->run;
+    return ranked_add(&r->format, r->recipe.max_length, row, where, reader->out);
+}
+
 static enum status read_pairs(struct run *r, struct run_data *data, struct ranked_set *out)
 {
-    for (int64_t i = 0; i < dataset_count(data->set); i++) {
-        char where[512];
-        (void)snprintf(where, sizeof where, "%s: row %lld", dataset_name(data->set),
-                       (long long)i + 1);
-        json_t *row = run_row(data, i);
-        if (!row) {
-            return STATUS_INPUT;
-        }
-        const enum status status = ranked_add(&r->format, r->recipe.max_length, row, where, out);
-        json_decref(row);
-        TRY(status);
-    }
+    struct row_reader reader = {r, out};
+    TRY(run_each_row(data, INT64_MAX, read_row, &reader));
     for (int64_t i = 0; i < 2 * out->count; i++) {
         const struct scored_text *t = &out->items[i / 2].side[i % 2];
         TRY(preference_check_row(r, data, t->ids, t->count, t->count));

@@ -41,6 +41,17 @@ static enum status arrange(const struct recipe *c, bool pack, struct example_set
     return c->shuffle_dataset ? example_set_shuffle(set, (uint64_t)c->seed) : STATUS_OK;
 }
 
+struct example_reader {
+    const struct example_config *config;
+    struct example_set *out;
+};
+
+static enum status read_example(void *ctx, const json_t *row, const char *where)
+{
+    const struct example_reader *reader = ctx;
+    return example_add(reader->config, row, where, reader->out);
+}
+
 static enum status read_examples(struct run *r, struct run_data *data, bool pack,
                                  struct example_set *out)
 {
@@ -54,17 +65,8 @@ static enum status read_examples(struct run *r, struct run_data *data, bool pack
         .completion_only_loss = c->completion_only_loss != TRISTATE_FALSE,
         .assistant_only_loss = c->assistant_only_loss,
     };
-    for (int64_t i = 0; i < dataset_count(data->set); i++) {
-        char where[512];
-        dataset_where(data->set, i, where, sizeof where);
-        json_t *row = run_row(data, i);
-        if (!row) {
-            return STATUS_INPUT;
-        }
-        const enum status status = example_add(&config, row, where, out);
-        json_decref(row);
-        TRY(status);
-    }
+    struct example_reader reader = {&config, out};
+    TRY(run_each_row(data, INT64_MAX, read_example, &reader));
     TRY(arrange(c, pack, out));
     TRY(check_examples(r, data, out));
     if (out->dropped && r->comm.rank == 0) {
