@@ -26,11 +26,30 @@ static enum status batch_rows(const void *ctx, int64_t budget, struct step_size 
     return step_size_find(ctx, budget, out);
 }
 
-/* Plans a dataset whose row i has size[2 i] tokens and size[2 i + 1] log-probs. */
-static enum status plan_rows(struct run *r, struct memory_request *q, const struct sft_plan *plan,
-                             const int64_t *tokens, const int64_t *outputs,
+/* The plan of the request, unless what comes before it failed, agreed on and told. Collective. */
+static enum status make_plan(struct run *r, const struct memory_request *q, enum status status,
                              struct memory_plan *out)
 {
+    if (status == STATUS_OK) {
+        status = memory_plan_make(q, out);
+    }
+    status = comm_agree(&r->comm, status);
+    if (status == STATUS_OK) {
+        memory_plan_note(out, &r->comm);
+    }
+    return status;
+}
+
+/* A row of a dataset in tokens and log-probs. */
+typedef void (*row_size_fn)(const void *rows, int64_t i, int64_t *tokens, int64_t *outputs);
+
+/* Plans steps over the rows of `plan`, whose sizes `size` tells. Collective. */
+static enum status plan_rows(struct run *r, struct memory_request *q, const struct sft_plan *plan,
+                             row_size_fn size, const void *items, struct memory_plan *out)
+{
+    const size_t count = (size_t)plan->rows;
+    int64_t *tokens = malloc(count * sizeof *tokens + 1);
+    int64_t *outputs = malloc(count * sizeof *outputs + 1);
     const struct step_rows rows = {
         .plan = plan,
         .tokens = tokens,
@@ -38,56 +57,60 @@ static enum status plan_rows(struct run *r, struct memory_request *q, const stru
         .shards = (int)r->recipe.shards,
         .steps = run_max_steps(&r->recipe, sft_plan_steps_per_epoch(plan)),
     };
+    enum status status = tokens && outputs ? STATUS_OK : FAIL(MEMORY, "plan: no memory");
+    for (int64_t i = 0; status == STATUS_OK && i < plan->rows; i++) {
+        size(items, i, &tokens[i], &outputs[i]);
+    }
     q->batch = batch_rows;
     q->batch_ctx = &rows;
-    return memory_plan_make(q, out);
+    status = make_plan(r, q, status, out);
+    free(tokens);
+    free(outputs);
+    return status;
+}
+
+static void example_size(const void *rows, int64_t i, int64_t *tokens, int64_t *outputs)
+{
+    const struct example *e = &((const struct example_set *)rows)->items[i];
+    *tokens = e->count;
+    *outputs = e->labels;
 }
 
 enum status memory_plan_sft(struct run *r, const struct sft_plan *plan,
                             const struct example_set *rows, struct memory_plan *out)
 {
     struct memory_request q = request_of(r, true);
-    int64_t *tokens = malloc((size_t)rows->count * sizeof *tokens + 1);
-    int64_t *outputs = malloc((size_t)rows->count * sizeof *outputs + 1);
-    enum status status = tokens && outputs ? STATUS_OK : FAIL(MEMORY, "plan: no memory");
-    for (int64_t i = 0; status == STATUS_OK && i < rows->count; i++) {
-        tokens[i] = rows->items[i].count;
-        outputs[i] = rows->items[i].labels;
-    }
-    if (status == STATUS_OK) {
-        status = plan_rows(r, &q, plan, tokens, outputs, out);
-    }
-    free(tokens);
-    free(outputs);
-    status = comm_agree(&r->comm, status);
-    if (status == STATUS_OK) {
-        memory_plan_note(out, &r->comm);
-    }
-    return status;
+    return plan_rows(r, &q, plan, example_size, rows, out);
+}
+
+static void pair_size(const void *rows, int64_t i, int64_t *tokens, int64_t *outputs)
+{
+    const struct pair *p = &((const struct pair_set *)rows)->items[i];
+    *outputs = p->chosen_count + p->rejected_count;
+    *tokens = p->prompt_count + *outputs;
 }
 
 enum status memory_plan_dpo(struct run *r, const struct sft_plan *plan,
                             const struct pair_set *pairs, struct memory_plan *out)
 {
     struct memory_request q = request_of(r, true);
-    int64_t *tokens = malloc((size_t)pairs->count * sizeof *tokens + 1);
-    int64_t *outputs = malloc((size_t)pairs->count * sizeof *outputs + 1);
-    enum status status = tokens && outputs ? STATUS_OK : FAIL(MEMORY, "plan: no memory");
     q.reference = !r->adapter || r->recipe.adapter_name_or_path;
-    for (int64_t i = 0; status == STATUS_OK && i < pairs->count; i++) {
-        const struct pair *p = &pairs->items[i];
-        outputs[i] = p->chosen_count + p->rejected_count;
-        tokens[i] = p->prompt_count + outputs[i];
-    }
-    if (status == STATUS_OK) {
-        status = plan_rows(r, &q, plan, tokens, outputs, out);
-    }
-    free(tokens);
-    free(outputs);
-    status = comm_agree(&r->comm, status);
-    if (status == STATUS_OK) {
-        memory_plan_note(out, &r->comm);
-    }
+    return plan_rows(r, &q, plan, pair_size, pairs, out);
+}
+
+/* The longest prompt so far. */
+struct prompt_reader {
+    const struct prompt_format *format;
+    int64_t *longest;
+};
+
+static enum status read_prompt(void *ctx, const json_t *row, const char *where)
+{
+    const struct prompt_reader *reader = ctx;
+    struct token_list list = {0};
+    const enum status status = prompt_ids(reader->format, row, where, &list, NULL);
+    *reader->longest = list.count > *reader->longest ? list.count : *reader->longest;
+    free(list.ids);
     return status;
 }
 
@@ -95,23 +118,9 @@ enum status memory_plan_dpo(struct run *r, const struct sft_plan *plan,
 static enum status longest_prompt(struct run_data *data, const struct prompt_format *format,
                                   int64_t *longest)
 {
+    struct prompt_reader reader = {format, longest};
     *longest = 1;
-    const int64_t rows = data->set ? dataset_count(data->set) : 0;
-    for (int64_t i = 0; i < rows && i < MOST_PROMPTS; i++) {
-        char where[300];
-        struct token_list list = {0};
-        dataset_where(data->set, i, where, sizeof where);
-        json_t *row = run_row(data, i);
-        if (!row) {
-            return STATUS_INPUT;
-        }
-        const enum status status = prompt_ids(format, row, where, &list, NULL);
-        json_decref(row);
-        *longest = list.count > *longest ? list.count : *longest;
-        free(list.ids);
-        TRY(status);
-    }
-    return STATUS_OK;
+    return run_each_row(data, MOST_PROMPTS, read_prompt, &reader);
 }
 
 /* Groups of a step as trees: the prompt once, the completions as branches (rl/grpo_run.c). */
@@ -162,7 +171,7 @@ enum status memory_plan_grpo(struct run *r, const struct grpo_plan *plan, struct
     q.prompts = (groups + r->comm.size - 1) / r->comm.size;
     q.samples = plan->group_size;
     q.completion = c->max_completion_length;
-    enum status status = find_lengths(r, &r->train, &q);
+    const enum status status = find_lengths(r, &r->train, &q);
     const int64_t steps = run_max_steps(c, grpo_plan_steps_per_epoch(plan));
     q.history = smaller(c->rollout_history, steps * step_rows * q.completion);
     const struct trees trees = {
@@ -174,14 +183,7 @@ enum status memory_plan_grpo(struct run *r, const struct grpo_plan *plan, struct
     };
     q.batch = batch_trees;
     q.batch_ctx = &trees;
-    if (status == STATUS_OK) {
-        status = memory_plan_make(&q, out);
-    }
-    status = comm_agree(&r->comm, status);
-    if (status == STATUS_OK) {
-        memory_plan_note(out, &r->comm);
-    }
-    return status;
+    return make_plan(r, &q, status, out);
 }
 
 enum status memory_plan_eval(struct run *r, struct memory_plan *out)
@@ -193,13 +195,5 @@ enum status memory_plan_eval(struct run *r, struct memory_plan *out)
     q.prompts = (wanted + r->comm.size - 1) / r->comm.size;
     q.samples = c->eval_num_generations;
     q.completion = c->eval_max_new_tokens > 0 ? c->eval_max_new_tokens : c->max_completion_length;
-    enum status status = find_lengths(r, &r->test, &q);
-    if (status == STATUS_OK) {
-        status = memory_plan_make(&q, out);
-    }
-    status = comm_agree(&r->comm, status);
-    if (status == STATUS_OK) {
-        memory_plan_note(out, &r->comm);
-    }
-    return status;
+    return make_plan(r, &q, find_lengths(r, &r->test, &q), out);
 }
