@@ -1,7 +1,5 @@
 /* doctor: what this machine offers, with a quick measurement of products and memory. */
-#include <hdf5.h>
 #include <inttypes.h>
-#include <mpi.h>
 #include <sched.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,7 +8,9 @@
 #include "kernels/ops.h"
 #include "recipes/commands.h"
 #include "recipes/measure.h"
+#include "trainer/comm/comm.h"
 #include "trainer/report/report.h"
+#include "trainer/store/state_h5.h"
 
 /* First line of `path` that starts with `key` (NULL: any), after its colon; "" when
  * there is none. */
@@ -67,19 +67,12 @@ static void add_machine(json_t *out)
 
 static void add_libraries(json_t *out)
 {
-    char text[MPI_MAX_LIBRARY_VERSION_STRING + 1] = "";
-    int length = 0;
-    if (MPI_Get_library_version(text, &length) == MPI_SUCCESS) {
-        text[strcspn(text, ",\n")] = '\0';
-    }
-    add_text(out, "mpi", text);
-    unsigned major = 0;
-    unsigned minor = 0;
-    unsigned release = 0;
-    if (H5get_libversion(&major, &minor, &release) >= 0) {
-        (void)snprintf(text, sizeof text, "%u.%u.%u", major, minor, release);
-    }
-    add_text(out, "hdf5", text);
+    char text[256];
+    add_text(out, "mpi",
+             comm_mpi_version(text, sizeof text) == STATUS_OK ? text : status_message());
+    add_text(out, "hdf5",
+             state_h5_version(text, sizeof text) == STATUS_OK ? text : status_message());
+    status_clear();
     add_text(out, "jansson", jansson_version_str());
     const char *launcher = getenv("OMPI_COMM_WORLD_SIZE");
     add_text(out, "ranks", launcher ? launcher : "1 (no launcher)");

@@ -27,6 +27,10 @@ struct comm {
  * the environment), else a world of one. Call once, before threads. */
 MUST_USE enum status comm_open(struct comm *c);
 
+/* out = name and version of the MPI library, "Open MPI v4.1.4". Loads it without starting it. Fails
+ * with DEVICE when it can't be loaded, as does comm_open under a launcher. */
+MUST_USE enum status comm_mpi_version(char *out, size_t size);
+
 /* Ends MPI. After a failure use comm_abort instead. */
 void comm_close(struct comm *c);
 

@@ -1,10 +1,10 @@
 /* Serial HDF5 of parameters and optimizer state; see state_h5.h. */
 #include "trainer/store/state_h5.h"
 
-#include <hdf5.h>
 #include <string.h>
 
 #include "trainer/format/file.h"
+#include "trainer/store/hdf5_library.h"
 
 enum { FORMAT = 1, CHUNK = 1 << 20, IMAGE_STEP = 1 << 24, NAME = 1024, WORD = 64 };
 
@@ -13,55 +13,58 @@ static enum status h5_fail(const char *path, const char *what)
     return FAIL(IO, "%s: HDF5 cannot write %s; is the disk full?", path, what);
 }
 
-static enum status write_array(hid_t group, const char *path, const char *name,
-                               const struct param_slot *array)
+static enum status write_array(const struct hdf5 *h5, hid_t group, const char *path,
+                               const char *name, const struct param_slot *array)
 {
-    const hid_t type = array->bytes ? H5T_STD_U8LE : H5T_IEEE_F32LE;
-    const hid_t memory = array->bytes ? H5T_NATIVE_UINT8 : H5T_NATIVE_FLOAT;
+    const hid_t type = array->bytes ? *h5->std_u8le : *h5->ieee_f32le;
+    const hid_t memory = array->bytes ? *h5->native_uint8 : *h5->native_float;
     const int64_t count = array->count;
     const hsize_t size = (hsize_t)count;
     const hsize_t chunk = size < CHUNK ? size : CHUNK;
-    const hid_t space = H5Screate_simple(1, &size, NULL);
-    const hid_t layout = H5Pcreate(H5P_DATASET_CREATE);
-    bool ok = space >= 0 && layout >= 0 && H5Pset_chunk(layout, 1, &chunk) >= 0
-              && H5Pset_fletcher32(layout) >= 0 && H5Pset_obj_track_times(layout, false) >= 0
-              && H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER) >= 0;
-    const hid_t set = ok ? H5Dcreate2(group, name, type, space, H5P_DEFAULT, layout, H5P_DEFAULT)
-                         : -1;
-    ok = set >= 0 && H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) >= 0;
-    ok = (set < 0 || H5Dclose(set) >= 0) && ok;
-    (void)H5Pclose(layout);
-    (void)H5Sclose(space);
+    const hid_t space = h5->H5Screate_simple(1, &size, NULL);
+    const hid_t layout = h5->H5Pcreate(*h5->dataset_create);
+    bool ok = space >= 0 && layout >= 0 && h5->H5Pset_chunk(layout, 1, &chunk) >= 0
+              && h5->H5Pset_fletcher32(layout) >= 0
+              && h5->H5Pset_obj_track_times(layout, false) >= 0
+              && h5->H5Pset_fill_time(layout, H5D_FILL_TIME_NEVER) >= 0;
+    const hid_t set =
+        ok ? h5->H5Dcreate2(group, name, type, space, H5P_DEFAULT, layout, H5P_DEFAULT) : -1;
+    ok = set >= 0 && h5->H5Dwrite(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) >= 0;
+    ok = (set < 0 || h5->H5Dclose(set) >= 0) && ok;
+    (void)h5->H5Pclose(layout);
+    (void)h5->H5Sclose(space);
     return ok ? STATUS_OK : h5_fail(path, name);
 }
 
-static enum status write_number(hid_t file, const char *path, const char *name, int64_t value)
+static enum status write_number(const struct hdf5 *h5, hid_t file, const char *path,
+                                const char *name, int64_t value)
 {
-    const hid_t space = H5Screate(H5S_SCALAR);
+    const hid_t space = h5->H5Screate(H5S_SCALAR);
     const hid_t attribute =
-        H5Acreate2(file, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+        h5->H5Acreate2(file, name, *h5->std_i64le, space, H5P_DEFAULT, H5P_DEFAULT);
     const long long number = value;
-    const bool ok = attribute >= 0 && H5Awrite(attribute, H5T_NATIVE_LLONG, &number) >= 0;
+    const bool ok = attribute >= 0 && h5->H5Awrite(attribute, *h5->native_llong, &number) >= 0;
     if (attribute >= 0) {
-        (void)H5Aclose(attribute);
+        (void)h5->H5Aclose(attribute);
     }
-    (void)H5Sclose(space);
+    (void)h5->H5Sclose(space);
     return ok ? STATUS_OK : h5_fail(path, name);
 }
 
-static enum status write_word(hid_t file, const char *path, const char *name, const char *word)
+static enum status write_word(const struct hdf5 *h5, hid_t file, const char *path, const char *name,
+                              const char *word)
 {
-    const hid_t space = H5Screate(H5S_SCALAR);
-    const hid_t type = H5Tcopy(H5T_C_S1);
-    const bool sized = type >= 0 && H5Tset_size(type, strlen(word) + 1) >= 0;
+    const hid_t space = h5->H5Screate(H5S_SCALAR);
+    const hid_t type = h5->H5Tcopy(*h5->c_s1);
+    const bool sized = type >= 0 && h5->H5Tset_size(type, strlen(word) + 1) >= 0;
     const hid_t attribute =
-        sized ? H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT) : -1;
-    const bool ok = attribute >= 0 && H5Awrite(attribute, type, word) >= 0;
+        sized ? h5->H5Acreate2(file, name, type, space, H5P_DEFAULT, H5P_DEFAULT) : -1;
+    const bool ok = attribute >= 0 && h5->H5Awrite(attribute, type, word) >= 0;
     if (attribute >= 0) {
-        (void)H5Aclose(attribute);
+        (void)h5->H5Aclose(attribute);
     }
-    (void)H5Tclose(type);
-    (void)H5Sclose(space);
+    (void)h5->H5Tclose(type);
+    (void)h5->H5Sclose(space);
     return ok ? STATUS_OK : h5_fail(path, name);
 }
 
@@ -71,50 +74,52 @@ static struct param_slot values_of(const struct param_set *params, const struct 
     return (struct param_slot){.count = p->count, .data = params->value + p->offset};
 }
 
-static enum status write_slots(hid_t optim, const char *path, const struct param *p)
+static enum status write_slots(const struct hdf5 *h5, hid_t optim, const char *path,
+                               const struct param *p)
 {
     for (int k = 0; k < PARAM_SLOTS; k++) {
         char name[NAME];
         if (p->slot[k].name) {
             (void)snprintf(name, sizeof name, "%s.%s", p->name, p->slot[k].name);
-            TRY(write_array(optim, path, name, &p->slot[k]));
+            TRY(write_array(h5, optim, path, name, &p->slot[k]));
         }
     }
     return STATUS_OK;
 }
 
-static enum status write_params(hid_t file, const char *path, const struct param_set *params)
+static enum status write_params(const struct hdf5 *h5, hid_t file, const char *path,
+                                const struct param_set *params)
 {
-    const hid_t adapter = H5Gcreate2(file, "adapter", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
-    const hid_t optim = H5Gcreate2(file, "optim", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t adapter = h5->H5Gcreate2(file, "adapter", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+    const hid_t optim = h5->H5Gcreate2(file, "optim", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
     enum status status = adapter >= 0 && optim >= 0 ? STATUS_OK : h5_fail(path, "its groups");
     for (int64_t i = 0; status == STATUS_OK && i < params->count; i++) {
         const struct param_slot values = values_of(params, &params->params[i]);
-        status = write_array(adapter, path, params->params[i].name, &values);
+        status = write_array(h5, adapter, path, params->params[i].name, &values);
         if (status == STATUS_OK) {
-            status = write_slots(optim, path, &params->params[i]);
+            status = write_slots(h5, optim, path, &params->params[i]);
         }
     }
     if (adapter >= 0) {
-        (void)H5Gclose(adapter);
+        (void)h5->H5Gclose(adapter);
     }
     if (optim >= 0) {
-        (void)H5Gclose(optim);
+        (void)h5->H5Gclose(optim);
     }
     return status;
 }
 
 /* Fills an open file and flushes it. */
-static enum status write_all(hid_t file, const char *path, const struct param_set *params,
-                             int64_t step)
+static enum status write_all(const struct hdf5 *h5, hid_t file, const char *path,
+                             const struct param_set *params, int64_t step)
 {
-    TRY(write_number(file, path, "format", FORMAT));
-    TRY(write_number(file, path, "step", step));
+    TRY(write_number(h5, file, path, "format", FORMAT));
+    TRY(write_number(h5, file, path, "step", step));
     if (params->optimizer) {
-        TRY(write_word(file, path, "optimizer", params->optimizer));
+        TRY(write_word(h5, file, path, "optimizer", params->optimizer));
     }
-    TRY(write_params(file, path, params));
-    return H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? h5_fail(path, "the file") : STATUS_OK;
+    TRY(write_params(h5, file, path, params));
+    return h5->H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? h5_fail(path, "the file") : STATUS_OK;
 }
 
 /* The file is made in memory and written in one piece: HDF5 1.10 can't close a file whose disk is full
@@ -161,16 +166,19 @@ static herr_t image_free_ctx(void *ctx)
 }
 
 /* The finished file's bytes to disk. */
-static enum status write_image(hid_t file, const char *path, const struct image *image)
+static enum status write_image(const struct hdf5 *h5, hid_t file, const char *path,
+                               const struct image *image)
 {
-    const ssize_t size = H5Fget_file_image(file, NULL, 0);
+    const ssize_t size = h5->H5Fget_file_image(file, NULL, 0);
     if (size <= 0 || !image->data) {
         return h5_fail(path, "the file");
     }
     return file_write_atomic(path, image->data, (size_t)size);
 }
 
-enum status state_h5_write(const char *path, const struct param_set *params, int64_t step)
+/* As state_h5_write with the library at hand. */
+static enum status write_file(const struct hdf5 *h5, const char *path,
+                              const struct param_set *params, int64_t step)
 {
     struct image image = {0};
     H5FD_file_image_callbacks_t callbacks = {.image_malloc = image_malloc,
@@ -179,67 +187,74 @@ enum status state_h5_write(const char *path, const struct param_set *params, int
                                              .udata_copy = image_copy_ctx,
                                              .udata_free = image_free_ctx,
                                              .udata = &image};
-    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    const hid_t access = H5Pcreate(H5P_FILE_ACCESS);
-    const bool in_memory = access >= 0 && H5Pset_fapl_core(access, IMAGE_STEP, false) >= 0
-                           && H5Pset_file_image_callbacks(access, &callbacks) >= 0;
-    const hid_t file = in_memory ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
-    enum status status = file >= 0 ? write_all(file, path, params, step)
+    const hid_t access = h5->H5Pcreate(*h5->file_access);
+    const bool in_memory = access >= 0 && h5->H5Pset_fapl_core(access, IMAGE_STEP, false) >= 0
+                           && h5->H5Pset_file_image_callbacks(access, &callbacks) >= 0;
+    const hid_t file = in_memory ? h5->H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, access) : -1;
+    enum status status = file >= 0 ? write_all(h5, file, path, params, step)
                                    : h5_fail(path, "the file");
     if (status == STATUS_OK) {
-        status = write_image(file, path, &image);
+        status = write_image(h5, file, path, &image);
     }
-    if (file >= 0 && H5Fclose(file) < 0 && status == STATUS_OK) {
+    if (file >= 0 && h5->H5Fclose(file) < 0 && status == STATUS_OK) {
         status = h5_fail(path, "the file");
     }
     if (access >= 0) {
-        (void)H5Pclose(access);
+        (void)h5->H5Pclose(access);
     }
     return status;
 }
 
-static enum status read_array(hid_t group, const char *path, const char *name,
-                              const struct param_slot *array)
+enum status state_h5_write(const char *path, const struct param_set *params, int64_t step)
 {
-    const hid_t memory = array->bytes ? H5T_NATIVE_UINT8 : H5T_NATIVE_FLOAT;
-    const hid_t set = H5Dopen2(group, name, H5P_DEFAULT);
+    struct hdf5 h5;
+    TRY(hdf5_open(&h5));
+    return write_file(&h5, path, params, step);
+}
+
+static enum status read_array(const struct hdf5 *h5, hid_t group, const char *path,
+                              const char *name, const struct param_slot *array)
+{
+    const hid_t memory = array->bytes ? *h5->native_uint8 : *h5->native_float;
+    const hid_t set = h5->H5Dopen2(group, name, H5P_DEFAULT);
     if (set < 0) {
         return FAIL(INPUT, "%s: '%s' is missing; the checkpoint belongs to another adapter", path,
                     name);
     }
-    const hid_t space = H5Dget_space(set);
-    const hid_t type = H5Dget_type(set);
-    const hssize_t found = H5Sget_simple_extent_npoints(space);
+    const hid_t space = h5->H5Dget_space(set);
+    const hid_t type = h5->H5Dget_type(set);
+    const hssize_t found = h5->H5Sget_simple_extent_npoints(space);
     const H5T_class_t kind = array->bytes ? H5T_INTEGER : H5T_FLOAT;
     enum status status = STATUS_OK;
-    if (found != (hssize_t)array->count || H5Tget_class(type) != kind) {
+    if (found != (hssize_t)array->count || h5->H5Tget_class(type) != kind) {
         status = FAIL(INPUT, "%s: '%s' has %lld numbers, expected %lld %s", path, name,
                       (long long)found, (long long)array->count, array->bytes ? "codes" : "floats");
-    } else if (H5Dread(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) < 0) {
+    } else if (h5->H5Dread(set, memory, H5S_ALL, H5S_ALL, H5P_DEFAULT, array->data) < 0) {
         status = FAIL(INPUT, "%s: '%s' is damaged (checksum)", path, name);
     }
-    (void)H5Tclose(type);
-    (void)H5Sclose(space);
-    (void)H5Dclose(set);
+    (void)h5->H5Tclose(type);
+    (void)h5->H5Sclose(space);
+    (void)h5->H5Dclose(set);
     return status;
 }
 
 /* Fails when the file has another optimizer's state. Files without the word are older than it. */
-static enum status check_optimizer(hid_t file, const char *path, const struct param_set *params)
+static enum status check_optimizer(const struct hdf5 *h5, hid_t file, const char *path,
+                                   const struct param_set *params)
 {
     char word[WORD] = "";
-    const hid_t attribute = H5Aopen(file, "optimizer", H5P_DEFAULT);
+    const hid_t attribute = h5->H5Aopen(file, "optimizer", H5P_DEFAULT);
     if (attribute < 0 || !params->optimizer) {
         if (attribute >= 0) {
-            (void)H5Aclose(attribute);
+            (void)h5->H5Aclose(attribute);
         }
         return STATUS_OK;
     }
-    const hid_t type = H5Aget_type(attribute);
-    const bool ok = H5Tget_class(type) == H5T_STRING && H5Tget_size(type) < sizeof word
-                    && H5Aread(attribute, type, word) >= 0;
-    (void)H5Tclose(type);
-    (void)H5Aclose(attribute);
+    const hid_t type = h5->H5Aget_type(attribute);
+    const bool ok = h5->H5Tget_class(type) == H5T_STRING && h5->H5Tget_size(type) < sizeof word
+                    && h5->H5Aread(attribute, type, word) >= 0;
+    (void)h5->H5Tclose(type);
+    (void)h5->H5Aclose(attribute);
     if (!ok) {
         return FAIL(INPUT, "%s: attribute 'optimizer' is damaged", path);
     }
@@ -251,76 +266,101 @@ static enum status check_optimizer(hid_t file, const char *path, const struct pa
                       path, word, params->optimizer);
 }
 
-static enum status read_number(hid_t file, const char *path, const char *name, int64_t *out)
+static enum status read_number(const struct hdf5 *h5, hid_t file, const char *path,
+                               const char *name, int64_t *out)
 {
     long long number = -1;
-    const hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
-    const bool ok = attribute >= 0 && H5Aread(attribute, H5T_NATIVE_LLONG, &number) >= 0;
+    const hid_t attribute = h5->H5Aopen(file, name, H5P_DEFAULT);
+    const bool ok = attribute >= 0 && h5->H5Aread(attribute, *h5->native_llong, &number) >= 0;
     if (attribute >= 0) {
-        (void)H5Aclose(attribute);
+        (void)h5->H5Aclose(attribute);
     }
     *out = number;
     return ok ? STATUS_OK : FAIL(INPUT, "%s: attribute '%s' is missing", path, name);
 }
 
-static enum status read_slots(hid_t optim, const char *path, const struct param *p)
+static enum status read_slots(const struct hdf5 *h5, hid_t optim, const char *path,
+                              const struct param *p)
 {
     for (int k = 0; k < PARAM_SLOTS; k++) {
         char name[NAME];
         if (p->slot[k].name) {
             (void)snprintf(name, sizeof name, "%s.%s", p->name, p->slot[k].name);
-            TRY(read_array(optim, path, name, &p->slot[k]));
+            TRY(read_array(h5, optim, path, name, &p->slot[k]));
         }
     }
     return STATUS_OK;
 }
 
-static enum status read_params(hid_t file, const char *path, struct param_set *params)
+static enum status read_params(const struct hdf5 *h5, hid_t file, const char *path,
+                               struct param_set *params)
 {
-    const hid_t adapter = H5Gopen2(file, "adapter", H5P_DEFAULT);
-    const hid_t optim = H5Gopen2(file, "optim", H5P_DEFAULT);
+    const hid_t adapter = h5->H5Gopen2(file, "adapter", H5P_DEFAULT);
+    const hid_t optim = h5->H5Gopen2(file, "optim", H5P_DEFAULT);
     enum status status = adapter >= 0 && optim >= 0
                              ? STATUS_OK
                              : FAIL(INPUT, "%s: its groups are missing", path);
     for (int64_t i = 0; status == STATUS_OK && i < params->count; i++) {
         const struct param_slot values = values_of(params, &params->params[i]);
-        status = read_array(adapter, path, params->params[i].name, &values);
+        status = read_array(h5, adapter, path, params->params[i].name, &values);
         if (status == STATUS_OK) {
-            status = read_slots(optim, path, &params->params[i]);
+            status = read_slots(h5, optim, path, &params->params[i]);
         }
     }
     if (adapter >= 0) {
-        (void)H5Gclose(adapter);
+        (void)h5->H5Gclose(adapter);
     }
     if (optim >= 0) {
-        (void)H5Gclose(optim);
+        (void)h5->H5Gclose(optim);
     }
     return status;
 }
 
-enum status state_h5_read(const char *path, struct param_set *params, int64_t step)
+/* As state_h5_read with the library at hand. */
+static enum status read_file(const struct hdf5 *h5, const char *path, struct param_set *params,
+                             int64_t step)
 {
     int64_t format;
     int64_t saved;
-    (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
-    const hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+    const hid_t file = h5->H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
     if (file < 0) {
         return FAIL(INPUT, "%s: no HDF5 file", path);
     }
-    enum status status = read_number(file, path, "format", &format);
+    enum status status = read_number(h5, file, path, "format", &format);
     if (status == STATUS_OK) {
-        status = read_number(file, path, "step", &saved);
+        status = read_number(h5, file, path, "step", &saved);
     }
     if (status == STATUS_OK && (format != FORMAT || saved != step)) {
         status = FAIL(INPUT, "%s: format %lld, step %lld; expected format %d, step %lld", path,
                       (long long)format, (long long)saved, FORMAT, (long long)step);
     }
     if (status == STATUS_OK) {
-        status = check_optimizer(file, path, params);
+        status = check_optimizer(h5, file, path, params);
     }
     if (status == STATUS_OK) {
-        status = read_params(file, path, params);
+        status = read_params(h5, file, path, params);
     }
-    (void)H5Fclose(file);
+    (void)h5->H5Fclose(file);
     return status;
+}
+
+enum status state_h5_read(const char *path, struct param_set *params, int64_t step)
+{
+    struct hdf5 h5;
+    TRY(hdf5_open(&h5));
+    return read_file(&h5, path, params, step);
+}
+
+enum status state_h5_version(char *out, size_t size)
+{
+    struct hdf5 h5;
+    unsigned major = 0;
+    unsigned minor = 0;
+    unsigned release = 0;
+    TRY(hdf5_open(&h5));
+    if (h5.H5get_libversion(&major, &minor, &release) < 0) {
+        return FAIL(DEVICE, "HDF5 does not tell its version");
+    }
+    (void)snprintf(out, size, "%u.%u.%u", major, minor, release);
+    return STATUS_OK;
 }

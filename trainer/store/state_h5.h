@@ -12,3 +12,7 @@ MUST_USE enum status state_h5_write(const char *path, const struct param_set *pa
 
 /* Reads into a sealed set with the same names and shapes. Fails with INPUT naming what differs. */
 MUST_USE enum status state_h5_read(const char *path, struct param_set *params, int64_t step);
+
+/* out = version of the HDF5 library, "1.10.8". Fails with DEVICE when it can't be loaded, as do the
+ * two above. */
+MUST_USE enum status state_h5_version(char *out, size_t size);
