@@ -1,42 +1,115 @@
-/* Group-relative advantages; see advantage.h. Double throughout: rewards are few. */
+/*
+ * Group-relative advantages; see advantage.h. Every result is rounded to F32 and sums are taken in
+ * torch's order: an advantage near 0 is a difference of near numbers, whose rounding alone would
+ * move a loss that cancels, and Adam's steps, away from TRL's.
+ */
 #include "rl/advantage.h"
 
 #include <math.h>
 
-static const double EPSILON = 1e-4; /* added to the standard deviation, outside the root */
+#include "rl/reward/reward.h"
 
-void advantage_moments(const double *values, int64_t count, double *mean, double *std)
+enum { LANES = 8, PARTIAL = 4 };
+
+/* Of +, -, *, / and the root of F32 numbers in double this is F32 arithmetic: 53 >= 2 * 24 + 2. */
+static double f32(double x)
 {
+    return (double)(float)x;
+}
+
+/* The divisor of a deviation: 1e-4 is added outside the root. */
+static double divisor(double std)
+{
+    return f32(std + f32(1e-4));
+}
+
+/* Values of a sum: x, or (x - mean)^2; NaN adds nothing. */
+struct summed {
+    const double *values;
+    int64_t count;
+    int64_t lanes; /* that torch adds side by side: 8, or 1 where the values are a column */
+    bool squares;
+    double mean;
+};
+
+static double term(const struct summed *s, int64_t i)
+{
+    const double x = s->values[i];
+    const double d = f32(x - s->mean);
+    return isnan(x) ? 0.0 : s->squares ? f32(d * d) : x;
+}
+
+/* In the order of torch's CPU kernel for up to 512 values: the rest of the lanes first, and in each
+ * lane four partial sums. */
+static double sum_of(const struct summed *s)
+{
+    double partial[PARTIAL][LANES] = {0};
+    const int64_t lanes = s->count < LANES ? 1 : s->lanes;
+    const int64_t rows = s->count / lanes;
     double sum = 0.0;
+    for (int64_t i = 0; i < rows; i++) {
+        double *to = partial[i < rows / PARTIAL * PARTIAL ? i % PARTIAL : 0];
+        for (int64_t l = 0; l < lanes; l++) {
+            to[l] = f32(to[l] + term(s, i * lanes + l));
+        }
+    }
+    for (int64_t i = rows * lanes; i < s->count; i++) {
+        sum = f32(sum + term(s, i));
+    }
+    for (int64_t l = 0; l < lanes; l++) {
+        for (int k = 1; k < PARTIAL; k++) {
+            partial[0][l] = f32(partial[0][l] + partial[k][l]);
+        }
+        sum = f32(sum + partial[0][l]);
+    }
+    return sum;
+}
+
+/* How many values are not NaN, and the one they all are, NaN where they differ. */
+static int64_t count_of(const double *values, int64_t count, double *common)
+{
     int64_t n = 0;
+    bool equal = true;
+    *common = NAN;
     for (int64_t i = 0; i < count; i++) {
         if (!isnan(values[i])) {
-            sum += values[i];
+            equal = equal && (n == 0 || values[i] == *common);
+            *common = n == 0 ? values[i] : *common;
             n++;
         }
     }
-    *mean = n ? sum / (double)n : NAN;
-    double squares = 0.0;
-    for (int64_t i = 0; i < count; i++) {
-        if (!isnan(values[i])) {
-            squares += (values[i] - *mean) * (values[i] - *mean);
-        }
-    }
-    *std = n > 1 ? sqrt(squares / (double)(n - 1)) : NAN;
+    *common = equal ? *common : NAN;
+    return n;
+}
+
+static void moments(const double *values, int64_t count, int64_t lanes, double *mean, double *std)
+{
+    struct summed s = {.values = values, .count = count, .lanes = lanes};
+    double common;
+    const int64_t n = count_of(values, count, &common);
+    /* torch's mean of equal rewards can be one rounding off them, which trains on nothing. */
+    *mean = !isnan(common) ? common : n ? f32(sum_of(&s) / (double)n) : NAN;
+    s.mean = *mean;
+    s.squares = true;
+    *std = n > 1 ? f32(sqrt(f32(f32(sum_of(&s) / (double)n) * f32((double)n / (double)(n - 1)))))
+                 : NAN;
+}
+
+void advantage_moments(const double *values, int64_t count, double *mean, double *std)
+{
+    moments(values, count, LANES, mean, std);
 }
 
 /* Weighted sum of a row's rewards, NaN ones skipped; NaN when there is none at all. */
 static double weighted_sum(const double *row, const double *weights, int64_t functions)
 {
-    double sum = 0.0;
-    int64_t scored = 0;
+    double products[REWARD_MAX];
+    double common;
+    const struct summed s = {.values = products, .count = functions, .lanes = LANES};
     for (int64_t k = 0; k < functions; k++) {
-        if (!isnan(row[k])) {
-            sum += weights[k] * row[k];
-            scored++;
-        }
+        products[k] = f32(f32(row[k]) * f32(weights[k]));
     }
-    return scored ? sum : NAN;
+    return count_of(products, functions, &common) ? sum_of(&s) : NAN;
 }
 
 static void nan_to_zero(double *values, int64_t count)
@@ -63,12 +136,12 @@ static void normalize_sums(const struct advantage_config *c, const struct advant
         double mean;
         double std;
         advantage_moments(sums + g * a->group_size, a->group_size, &mean, &std);
-        const double scale = c->scale == SCALE_GROUP   ? std + EPSILON
-                             : c->scale == SCALE_BATCH ? batch_std + EPSILON
+        const double scale = c->scale == SCALE_GROUP   ? divisor(std)
+                             : c->scale == SCALE_BATCH ? divisor(batch_std)
                                                        : 1.0;
         flat += is_flat(c->scale == SCALE_BATCH ? batch_std : std);
         for (int64_t i = g * a->group_size; i < (g + 1) * a->group_size; i++) {
-            a->advantage[i] = (sums[i] - mean) / scale;
+            a->advantage[i] = f32(f32(sums[i] - mean) / scale);
         }
     }
     if (a->flat) {
@@ -84,25 +157,24 @@ static void leave_one_out(const struct advantage_config *c, const struct advanta
     double flat = 0.0;
     for (int64_t i = 0; i < rows; i++) {
         if (c->clip && !isnan(sums[i])) {
-            sums[i] = fmin(fmax(sums[i], c->clip_low), c->clip_high);
+            sums[i] = fmin(fmax(sums[i], f32(c->clip_low)), f32(c->clip_high));
         }
-        sums[i] -= a->penalty ? a->penalty[i] : 0.0;
+        sums[i] = f32(sums[i] - (a->penalty ? f32(a->penalty[i]) : 0.0));
     }
     for (int64_t g = 0; g < a->groups; g++) {
         const double *group = sums + g * a->group_size;
         double mean;
         double std;
-        double sum = 0.0;
-        double count = 0.0;
+        double common;
+        const struct summed s = {.values = group, .count = a->group_size, .lanes = LANES};
+        const double sum = sum_of(&s);
+        const int64_t count = count_of(group, a->group_size, &common);
         advantage_moments(group, a->group_size, &mean, &std);
         flat += is_flat(std);
         for (int64_t i = 0; i < a->group_size; i++) {
-            sum += isnan(group[i]) ? 0.0 : group[i];
-            count += !isnan(group[i]);
-        }
-        for (int64_t i = 0; i < a->group_size; i++) {
+            const double others = f32(f32(sum - group[i]) / (double)(count - 1));
             a->advantage[g * a->group_size + i] =
-                count > 1 ? group[i] - (sum - group[i]) / (count - 1) : NAN;
+                count < 2 ? NAN : isnan(common) ? f32(group[i] - others) : group[i] - common;
         }
     }
     if (c->normalize) {
@@ -110,7 +182,7 @@ static void leave_one_out(const struct advantage_config *c, const struct advanta
         double std;
         advantage_moments(a->advantage, rows, &mean, &std);
         for (int64_t i = 0; i < rows; i++) {
-            a->advantage[i] = (a->advantage[i] - mean) / (std + EPSILON);
+            a->advantage[i] = f32(f32(a->advantage[i] - mean) / divisor(std));
         }
     }
     if (a->flat) {
@@ -118,37 +190,32 @@ static void leave_one_out(const struct advantage_config *c, const struct advanta
     }
 }
 
-/* GDPO: every reward function is normalised in its group, then the weighted sum over the batch. */
-static void normalize_columns(const struct advantage_args *a, double *column)
+/* GDPO: every reward function is normalised in its group, then the weighted sum over the batch.
+ * `scores` [rows, functions] and `column` [group_size] are working space. */
+static void normalize_columns(const struct advantage_args *a, double *scores, double *column)
 {
     const int64_t rows = a->groups * a->group_size;
-    for (int64_t i = 0; i < rows; i++) {
-        a->advantage[i] = 0.0;
-    }
-    for (int64_t k = 0; k < a->functions; k++) {
-        for (int64_t i = 0; i < rows; i++) {
-            column[i] = a->rewards[i * a->functions + k];
+    const int64_t n = a->functions;
+    double mean;
+    double std;
+    for (int64_t i = 0; i < a->groups * n; i++) {
+        const int64_t first = i / n * a->group_size * n + i % n;
+        for (int64_t r = 0; r < a->group_size; r++) {
+            column[r] = f32(a->rewards[first + r * n]);
         }
-        for (int64_t g = 0; g < a->groups; g++) {
-            double mean;
-            double std;
-            advantage_moments(column + g * a->group_size, a->group_size, &mean, &std);
-            for (int64_t i = g * a->group_size; i < (g + 1) * a->group_size; i++) {
-                const double z = (column[i] - mean) / (std + EPSILON);
-                a->advantage[i] += isnan(z) ? 0.0 : a->weights[k] * z;
-            }
+        moments(column, a->group_size, n > 1 ? 1 : LANES, &mean, &std);
+        for (int64_t r = 0; r < a->group_size; r++) {
+            scores[first + r * n] = f32(f32(column[r] - mean) / divisor(std));
         }
     }
     for (int64_t i = 0; i < rows; i++) { /* an unscorable row stays out of the batch's moments */
-        if (isnan(weighted_sum(a->rewards + i * a->functions, a->weights, a->functions))) {
-            a->advantage[i] = NAN;
-        }
+        const double *row = a->rewards + i * n;
+        const double sum = weighted_sum(scores + i * n, a->weights, n);
+        a->advantage[i] = isnan(weighted_sum(row, a->weights, n)) ? NAN : isnan(sum) ? 0.0 : sum;
     }
-    double mean;
-    double std;
     advantage_moments(a->advantage, rows, &mean, &std);
     for (int64_t i = 0; i < rows; i++) {
-        a->advantage[i] = (a->advantage[i] - mean) / (std + EPSILON);
+        a->advantage[i] = f32(f32(a->advantage[i] - mean) / divisor(std));
     }
     if (a->flat) {
         *a->flat = is_flat(std);
@@ -159,7 +226,7 @@ enum status advantage_compute(const struct advantage_config *config,
                               const struct advantage_args *args)
 {
     const int64_t rows = args->groups * args->group_size;
-    double *sums = malloc((size_t)(rows + 1) * sizeof *sums);
+    double *sums = malloc((size_t)(rows * (args->functions + 2) + 1) * sizeof *sums);
     if (!sums) {
         return FAIL(MEMORY, "advantages: no memory for %lld rows", (long long)rows);
     }
@@ -179,7 +246,7 @@ enum status advantage_compute(const struct advantage_config *config,
     } else if (config->aggregation == SUM_THEN_NORMALIZE) {
         normalize_sums(config, args, sums);
     } else {
-        normalize_columns(args, sums);
+        normalize_columns(args, sums + rows, sums + rows * (args->functions + 1));
     }
     nan_to_zero(args->advantage, rows);
     free(sums);
