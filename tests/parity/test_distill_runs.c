@@ -117,20 +117,8 @@ static void check_run(const char *sub, const char *name)
     golden_run_close(&r);
 }
 
-static void distillation_follows_trl(void **state)
-{
-    char folder[GOLDEN_PATH];
-    (void)state;
-    if (!golden_files_folder("distill/runs", folder)) {
-        skip();
-    }
-    golden_run_each("distill/runs", check_run);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(distillation_follows_trl),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct golden_runs RUNS[] = {{"distill/runs", check_run}};
+    return golden_run_tests(NULL, 0, RUNS, 1);
 }

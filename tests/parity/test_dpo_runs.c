@@ -99,16 +99,8 @@ static void check_run(const char *sub, const char *name)
     golden_run_close(&r);
 }
 
-static void dpo_runs_follow_trl(void **state)
-{
-    (void)state;
-    golden_run_each("preference/dpo/runs", check_run);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(dpo_runs_follow_trl),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct golden_runs RUNS[] = {{"preference/dpo/runs", check_run}};
+    return golden_run_tests(NULL, 0, RUNS, 1);
 }

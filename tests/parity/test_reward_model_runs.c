@@ -81,21 +81,8 @@ static void check_run(const char *sub, const char *name)
     golden_run_close(&r);
 }
 
-static void reward_models_follow_trl(void **state)
-{
-    char folder[GOLDEN_PATH];
-    (void)state;
-    if (!golden_files_folder("preference/reward/runs", folder)) {
-        print_message("no golden/preference/reward; trl_runs.sh makes it\n");
-        skip();
-    }
-    golden_run_each("preference/reward/runs", check_run);
-}
-
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(reward_models_follow_trl),
-    };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct golden_runs RUNS[] = {{"preference/reward/runs", check_run}};
+    return golden_run_tests(NULL, 0, RUNS, 1);
 }

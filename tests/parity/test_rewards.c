@@ -124,7 +124,8 @@ static void follow(const char *file)
     struct dataset *lines;
     int calls = 0;
     int wrong = 0;
-    (void)snprintf(path, sizeof path, "%s/%s", golden_files_folder("rewards", folder), file);
+    (void)snprintf(path, sizeof path, "rewards/%s", file);
+    (void)snprintf(path, sizeof path, "%s", golden_files_folder(path, folder));
     golden_files_need(dataset_open(&lines, path, NULL, NULL), path);
     for (int64_t i = 0; i < dataset_count(lines); i++) {
         json_t *line = dataset_row(lines, i);

@@ -15,12 +15,18 @@
 
 enum { JSON_BYTES = 1 << 26 };
 
-const char *golden_files_folder(const char *sub, char buf[GOLDEN_PATH])
+const char *golden_files_path(const char *sub, char buf[GOLDEN_PATH])
 {
     const char *shared = getenv("GRAFT_SHARED");
     const char *source = getenv("GRAFT_SOURCE");
     (void)snprintf(buf, GOLDEN_PATH, "%s%s/golden/%s", shared ? shared : source ? source : ".",
                    shared ? "" : "/../shared", sub);
+    return buf;
+}
+
+const char *golden_files_folder(const char *sub, char buf[GOLDEN_PATH])
+{
+    (void)golden_files_path(sub, buf);
     if (access(buf, R_OK) != 0) {
         print_message("skipped: %s is not there\n", buf);
         skip();

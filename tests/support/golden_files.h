@@ -7,7 +7,10 @@
 
 enum { GOLDEN_PATH = 1024 };
 
-/* "golden/<sub>" of the shared folder into buf; returns buf. Skips the running test, saying why,
+/* "golden/<sub>" of the shared folder into buf; returns buf. */
+const char *golden_files_path(const char *sub, char buf[GOLDEN_PATH]);
+
+/* The same; skips the running test, saying why,
  * when it is not there. */
 const char *golden_files_folder(const char *sub, char buf[GOLDEN_PATH]);
 
