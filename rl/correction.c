@@ -29,6 +29,19 @@ static void count_ratio(struct correction_sums *s, double ratio)
     s->ratios += 1.0;
 }
 
+void correction_add(struct correction_sums *to, const struct correction_sums *from)
+{
+    if (from->ratios > 0) {
+        to->ratio_min = to->ratios > 0 ? fmin(to->ratio_min, from->ratio_min) : from->ratio_min;
+        to->ratio_max = to->ratios > 0 ? fmax(to->ratio_max, from->ratio_max) : from->ratio_max;
+    }
+    to->difference += from->difference;
+    to->difference_max = fmax(to->difference_max, from->difference_max);
+    to->scored += from->scored;
+    to->ratio += from->ratio;
+    to->ratios += from->ratios;
+}
+
 void correction_row(const struct correction_config *c, const float *old, const float *sampling,
                     int64_t count, float *ratio, struct correction_sums *sums)
 {

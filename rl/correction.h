@@ -41,5 +41,8 @@ struct correction_sums {
 void correction_row(const struct correction_config *c, const float *old, const float *sampling,
                     int64_t count, float *ratio, struct correction_sums *sums);
 
+/* Adds the sums of other rows. */
+void correction_add(struct correction_sums *to, const struct correction_sums *from);
+
 /* True when one ratio stands for a whole row. */
 bool correction_of_rows(enum correction_mode mode);

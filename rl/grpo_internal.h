@@ -14,12 +14,14 @@ struct live_round {
     int64_t born;      /* optimizer step whose adapter drew it */
     int64_t used;      /* first step that trains it, -1: drawn ahead */
     int64_t as_of;     /* step whose policy its log-probs and entropies are of */
+    bool late;         /* trained in this step alone: rows with a gradient take log-probs, entropies and
+                          corrections from their training forward */
     struct rollout_pending *pending; /* verdicts outstanding; NULL: none */
     double tokens;     /* loss tokens of the round */
     int64_t *slice;    /* [rows] which slice each row belongs to */
     float *correction; /* [tokens of all rows] sampler importance ratios; NULL: none */
     int64_t *token;    /* [rows] where a row's corrections begin */
-    struct correction_sums sampling;
+    struct correction_sums *sampling; /* [rows] of the corrections; NULL: none */
     struct round data;
 };
 
@@ -49,7 +51,7 @@ struct grpo_row {
     int64_t slice;   /* into grpo.slices */
     double weight;   /* of each loss token in this step's loss */
     double bonus;    /* of each kept token's entropy */
-    const float *correction;
+    float *correction; /* NULL: none */
 };
 
 /* What a trained row adds to the metrics; gathered from all ranks for the log. */
@@ -57,6 +59,7 @@ struct grpo_record {
     int64_t row; /* into grpo.rows */
     double entropy;
     struct objective_sums sums;
+    struct correction_sums sampling; /* of a row of a late round */
 };
 
 struct grpo {
@@ -134,6 +137,9 @@ MUST_USE enum status grpo_run(void *ctx, const int64_t *units, int64_t count, do
  * rank ends with all of them. Collective. Fails with MEMORY. */
 MUST_USE enum status grpo_score_policy(struct grpo *g, int64_t live);
 
+/* The same for the rows that get no training forward (grpo_row_idle). */
+MUST_USE enum status grpo_score_idle(struct grpo *g, int64_t live);
+
 /* The entropies alone, of the rows of the window from micro-step `first` that need them before or
  * instead of a training forward: all when tokens are filtered by entropy, else the idle ones. */
 MUST_USE enum status grpo_score_entropies(struct grpo *g, int64_t live, int64_t first);
@@ -141,7 +147,8 @@ MUST_USE enum status grpo_score_entropies(struct grpo *g, int64_t live, int64_t 
 /* Fills row.ref with the reference's log-probs in the same way. */
 MUST_USE enum status grpo_score_reference(struct grpo *g, int64_t live);
 
-/* Importance ratios of a round whose sampler was foreign. Fails with MEMORY. */
+/* Importance ratios of a round that has its sampler's log-probs; of a late one those of idle rows, the
+ * others are made by their training forward. Fails with MEMORY. */
 MUST_USE enum status grpo_correct(struct grpo *g, struct live_round *live);
 
 /* Replaces the round's groups of equal rewards (grpo_dynamic.c). Collective. Fails as rollout_round. */

@@ -151,14 +151,18 @@ static void meter_penalty(const struct grpo *g, struct meters *m, const struct l
     }
 }
 
-static void meter_sampling(struct meters *m, const struct correction_sums *s)
+static void meter_sampling(struct meters *m, const struct live_round *live)
 {
-    if (s->ratios > 0) {
-        meter(m, "sampling/sampling_logp_difference/mean", s->difference / fmax(s->scored, 1.0), 1);
-        meter(m, "sampling/sampling_logp_difference/max", s->difference_max, 1.0);
-        meter(m, "sampling/importance_sampling_ratio/min", s->ratio_min, 1.0);
-        meter(m, "sampling/importance_sampling_ratio/mean", s->ratio / s->ratios, 1.0);
-        meter(m, "sampling/importance_sampling_ratio/max", s->ratio_max, 1.0);
+    struct correction_sums s = {0};
+    for (int64_t i = 0; live->sampling && i < live->data.groups * live->data.group_size; i++) {
+        correction_add(&s, &live->sampling[i]);
+    }
+    if (s.ratios > 0) {
+        meter(m, "sampling/sampling_logp_difference/mean", s.difference / fmax(s.scored, 1.0), 1);
+        meter(m, "sampling/sampling_logp_difference/max", s.difference_max, 1.0);
+        meter(m, "sampling/importance_sampling_ratio/min", s.ratio_min, 1.0);
+        meter(m, "sampling/importance_sampling_ratio/mean", s.ratio / s.ratios, 1.0);
+        meter(m, "sampling/importance_sampling_ratio/max", s.ratio_max, 1.0);
     }
 }
 
@@ -183,7 +187,7 @@ static enum status log_rounds(const struct grpo *g, json_t *line)
             meter_rewards(g, m, &g->live[i].data, values);
             meter_lengths(m, &g->live[i].data);
             meter_penalty(g, m, &g->live[i]);
-            meter_sampling(m, &g->live[i].sampling);
+            meter_sampling(m, &g->live[i]);
         }
     }
     const bool good = m && values;
@@ -430,14 +434,23 @@ static void log_delta(const struct grpo *g, const struct grpo_record *records, j
                               json_real(largest));
 }
 
-/* What the micro-steps of this step say. */
-static enum status log_slices(struct grpo *g, json_t *line)
+/* Rows of a late round were corrected by the ranks that trained them. */
+static void take_corrections(struct grpo *g, const struct grpo_record *records)
 {
-    struct grpo_record *records;
-    const enum status gathered = gather_records(g, &records);
+    for (int64_t i = 0; i < g->row_count; i++) {
+        struct live_round *live = &g->live[g->slices[g->rows[i].slice].live];
+        if (live->late) {
+            live->sampling[g->rows[i].row - live->data.row] = records[i].sampling;
+        }
+    }
+}
+
+/* What the micro-steps of this step say. */
+static enum status log_slices(struct grpo *g, const struct grpo_record *records, json_t *line)
+{
     struct meters *m = calloc(1, sizeof *m);
     struct slice_sums *sums = calloc((size_t)g->slice_count + 1, sizeof *sums);
-    const bool good = gathered == STATUS_OK && m && sums;
+    const bool good = m && sums;
     for (int64_t s = 0; good && s < g->slice_count; s++) {
         sums[s].low_min = INFINITY;
         sums[s].high_max = -INFINITY;
@@ -453,10 +466,8 @@ static enum status log_slices(struct grpo *g, json_t *line)
         log_entropy(g, sums, line);
         log_delta(g, records, line);
     }
-    free(records);
     free(sums);
     free(m);
-    TRY(gathered);
     return good ? STATUS_OK : FAIL(MEMORY, "log: no memory for metrics");
 }
 
@@ -538,9 +549,18 @@ void grpo_take_work(void *ctx, struct work *w)
 enum status grpo_log(void *ctx, const double *totals, json_t *line)
 {
     struct grpo *g = ctx;
+    struct grpo_record *records;
     (void)totals;
-    TRY(log_rounds(g, line));
-    TRY(log_slices(g, line));
+    enum status status = gather_records(g, &records);
+    if (status == STATUS_OK) {
+        take_corrections(g, records);
+        status = log_rounds(g, line);
+    }
+    if (status == STATUS_OK) {
+        status = log_slices(g, records, line);
+    }
+    free(records);
+    TRY(status);
     if (g->config->follower.observe) {
         g->config->follower.note(g->config->follower.ctx, line);
     }

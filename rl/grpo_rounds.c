@@ -5,8 +5,8 @@
  * one step, but with async_rounds: then round n + 1 is drawn in the step that takes round n into use,
  * before it does so and before the policy moves. A round's judges thus work while the round before it is
  * trained on and the round after it is drawn. When a round comes into use its log-probs become the
- * sampler's, the policy of that step scores it anew, and the importance correction weighs
- * the difference (spec training.md 1.5). Which policy draws depends on the step alone, so neither the
+ * sampler's, the policy of that step scores it anew (by the training forward itself where the step trains
+ * all of it), and the importance correction weighs the difference (spec training.md 1.5). Which policy draws depends on the step alone, so neither the
  * ranks nor a resume change a bit.
  */
 #include <string.h>
@@ -29,6 +29,7 @@ void grpo_live_drop(struct grpo *g, int64_t i)
     round_close(&g->live[i].data);
     free(g->live[i].slice);
     free(g->live[i].correction);
+    free(g->live[i].sampling);
     free(g->live[i].token);
     memmove(&g->live[i], &g->live[i + 1], (size_t)(g->live_count - i - 1) * sizeof *g->live);
     g->live_count--;
@@ -103,6 +104,16 @@ static enum status keep_sampling(struct round *r)
     return STATUS_OK;
 }
 
+/* True when the step at hand trains all of the round and nothing needs its scores before: then the
+ * training forward has the log-probs that the ratios are taken against. */
+static bool scores_late(const struct grpo *g, const struct live_round *live)
+{
+    const struct grpo_plan *plan = &g->config->plan;
+    const int64_t end = g->first + g->window;
+    return !grpo_filters(g) && grpo_plan_round_of(plan, end) > live->index
+           && (g->first == 0 || grpo_plan_round_of(plan, g->first - 1) < live->index);
+}
+
 /* Log-probs that the rollout does not bring: those of rows that another sampler or an older policy
  * drew, and the reference's. */
 static enum status score(struct grpo *g, int64_t at)
@@ -114,8 +125,9 @@ static enum status score(struct grpo *g, int64_t at)
     if (stale && !foreign) {
         TRY(keep_sampling(&live->data));
     }
+    live->late = stale && !foreign && scores_late(g, live);
     if (foreign || stale) {
-        TRY(grpo_score_policy(g, at));
+        TRY(live->late ? grpo_score_idle(g, at) : grpo_score_policy(g, at));
         live->as_of = g->step;
     }
     if (c->objective.beta > 0 || c->reward_beta > 0) {

@@ -148,10 +148,17 @@ static void row_objective(void *ctx, int64_t unit, int64_t index, int64_t at,
     struct grpo *g = o->g;
     const struct grpo_row *r = &g->rows[index];
     struct grpo_record *record = &g->records[g->record_count++];
+    const bool late = g->live[g->slices[r->slice].live].late;
+    const float *logp = out->head->logp + at;
+    *record = (struct grpo_record){.row = index};
+    if (late) {
+        correction_row(&g->config->correction, logp, r->row->sampling, r->row->count, r->correction,
+                       &record->sampling);
+    }
     const struct objective_row row = {
         .count = r->row->count,
-        .logp = out->head->logp + at,
-        .old = r->row->logp,
+        .logp = logp,
+        .old = late ? logp : r->row->logp,
         .ref = r->row->ref,
         .sampling = r->row->sampling,
         .entropy = out->head->entropy + at,
@@ -161,7 +168,6 @@ static void row_objective(void *ctx, int64_t unit, int64_t index, int64_t at,
         .entropy_floor = g->slices[r->slice].floor,
         .entropy_bonus = r->bonus,
     };
-    *record = (struct grpo_record){.row = index};
     objective_row(&g->config->objective, &row, out->dlogp + at,
                   out->dentropy ? out->dentropy + at : NULL, &record->sums);
     for (int64_t t = 0; t < row.count; t++) {

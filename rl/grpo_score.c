@@ -11,11 +11,13 @@
 /* Arrays that a pass fills in. */
 enum { FILL_LOGP = 1, FILL_ENTROPY = 2, FILL_REF = 4 };
 
+enum { EVERY_ROW = -1, IDLE_ROWS = -2 };
+
 struct scoring {
     struct grpo *g;
     struct live_round *live;
     unsigned fill;
-    int64_t first; /* micro-step of the window whose rows count; -1: every row does */
+    int64_t first; /* micro-step of the window whose rows count; or one of these: */
     struct grpo_unit *units;
     struct grpo_row *rows;
     int64_t *order;
@@ -60,8 +62,11 @@ static bool in_window(const struct scoring *s, int64_t row)
 static bool wanted(const struct scoring *s, int64_t i)
 {
     const struct rollout_row *row = &s->live->data.row[i];
-    if (row->masked || s->first < 0) {
+    if (row->masked || s->first == EVERY_ROW) {
         return !row->masked;
+    }
+    if (s->first == IDLE_ROWS) {
+        return grpo_row_idle(s->g, row);
     }
     return (grpo_filters(s->g) || grpo_row_idle(s->g, row)) && in_window(s, i);
 }
@@ -186,7 +191,12 @@ static enum status score(struct grpo *g, int64_t live, unsigned fill, int64_t fi
 
 enum status grpo_score_policy(struct grpo *g, int64_t live)
 {
-    return score(g, live, FILL_LOGP | FILL_ENTROPY, -1);
+    return score(g, live, FILL_LOGP | FILL_ENTROPY, EVERY_ROW);
+}
+
+enum status grpo_score_idle(struct grpo *g, int64_t live)
+{
+    return score(g, live, FILL_LOGP | FILL_ENTROPY, IDLE_ROWS);
 }
 
 enum status grpo_score_entropies(struct grpo *g, int64_t live, int64_t first)
@@ -196,7 +206,7 @@ enum status grpo_score_entropies(struct grpo *g, int64_t live, int64_t first)
 
 enum status grpo_score_reference(struct grpo *g, int64_t live)
 {
-    return score(g, live, FILL_REF, -1);
+    return score(g, live, FILL_REF, EVERY_ROW);
 }
 
 enum status grpo_correct(struct grpo *g, struct live_round *live)
@@ -205,7 +215,6 @@ enum status grpo_correct(struct grpo *g, struct live_round *live)
     const struct round *r = &live->data;
     const int64_t rows = r->groups * r->group_size;
     int64_t tokens = 0;
-    live->sampling = (struct correction_sums){0};
     if (!c->on || rows == 0 || !r->row[0].sampling) {
         return STATUS_OK;
     }
@@ -215,12 +224,16 @@ enum status grpo_correct(struct grpo *g, struct live_round *live)
         tokens += r->row[i].count;
     }
     live->correction = malloc((size_t)tokens * sizeof *live->correction + 1);
-    if (!live->token || !live->correction) {
+    live->sampling = calloc((size_t)rows, sizeof *live->sampling);
+    if (!live->token || !live->correction || !live->sampling) {
         return FAIL(MEMORY, "sampler correction: no memory for %lld tokens", (long long)tokens);
     }
     for (int64_t i = 0; i < rows; i++) {
-        correction_row(c, r->row[i].logp, r->row[i].sampling, grpo_loss_tokens(&r->row[i]),
-                       live->correction + live->token[i], &live->sampling);
+        const struct rollout_row *row = &r->row[i];
+        if (!live->late || grpo_row_idle(g, row)) {
+            correction_row(c, row->logp, row->sampling, grpo_loss_tokens(row),
+                           live->correction + live->token[i], &live->sampling[i]);
+        }
     }
     return STATUS_OK;
 }

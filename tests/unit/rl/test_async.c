@@ -167,6 +167,20 @@ static void rounds_are_drawn_one_ahead(void **state)
     bench_close(&b);
 }
 
+/* Gradients of the step that is prepared, from zeros. */
+static void run_units(struct bench *b)
+{
+    const struct train_method method = grpo_method(b->g);
+    int64_t all[PER_DEVICE];
+    double sums[PER_DEVICE * METRIC_COUNT];
+    for (int64_t u = 0; u < b->g->unit_count; u++) {
+        all[u] = u;
+    }
+    memset(b->params.grad, 0, (size_t)b->params.total * sizeof *b->params.grad);
+    need(method.run(method.ctx, all, b->g->unit_count, sums));
+    need(b->ops.ops->sync(&b->ops));
+}
+
 /* Log-probs of a round under the weights at hand. */
 static void score_again(struct bench *b, int64_t round, float *out)
 {
@@ -191,11 +205,17 @@ static void behaviour_is_the_older_policy_exactly(void **state)
     move_policy(&b, 0);
     prepare(&b, 1);
     const struct live_round *live = live_of(&b, 1);
+    float now[PER_DEVICE * 8];
     double moved = 0.0;
+    assert_true(live->late);
+    run_units(&b);
+    for (int64_t i = 0; i < PER_DEVICE; i++) {
+        assert_non_null(live->data.row[i].sampling);
+    }
+    score_again(&b, 1, now);
     for (int64_t i = 0; i < PER_DEVICE; i++) {
         const struct rollout_row *row = &live->data.row[i];
         double gap = 0.0;
-        assert_non_null(row->sampling);
         for (int64_t t = 0; t < row->count; t++) {
             gap += (double)row->logp[t] - (double)row->sampling[t];
             moved = fmax(moved, fabs((double)row->logp[t] - (double)row->sampling[t]));
@@ -206,6 +226,7 @@ static void behaviour_is_the_older_policy_exactly(void **state)
         }
     }
     assert_true(moved > 1e-3);
+    assert_true(b.g->row_count < PER_DEVICE && b.g->row_count > 0); /* rows of both kinds */
     memcpy(b.params.value, old, (size_t)b.params.total * sizeof *old);
     score_again(&b, 1, again);
     const float *at = again;
@@ -215,6 +236,117 @@ static void behaviour_is_the_older_policy_exactly(void **state)
     }
     free(old);
     bench_close(&b);
+}
+
+/* Takes a late round back: everything is scored before the step, as where a round lasts for several. */
+static void score_early(struct bench *b, int64_t round)
+{
+    struct live_round *live = live_of(b, round);
+    free(live->correction);
+    free(live->token);
+    free(live->sampling);
+    live->late = false;
+    need(grpo_score_policy(b->g, live - b->g->live));
+    need(grpo_correct(b->g, live));
+    need(grpo_step_build(b->g, b->g->first));
+}
+
+/* The log line of the step, without times. */
+static char *log_of(struct bench *b)
+{
+    const struct train_method method = grpo_method(b->g);
+    const double totals[METRIC_COUNT] = {0};
+    json_t *line = json_object();
+    const char *key;
+    json_t *value;
+    void *next;
+    need(method.log(method.ctx, totals, line));
+    json_object_foreach_safe (line, next, key, value) {
+        if (strncmp(key, "time/", 5) == 0 || strncmp(key, "rollout/", 8) == 0) {
+            (void)json_object_del(line, key);
+        }
+    }
+    char *text = json_dumps(line, JSON_COMPACT);
+    json_decref(line);
+    return text;
+}
+
+/* One pass over the rows that train and one over the others end in the gradient and the log of a pass
+ * over all and then one over those that train: for every way to bound a ratio. */
+static void late_scores_change_no_bit(void **state)
+{
+    (void)state;
+    static const enum correction_mode MODES[] = {CORRECTION_TOKEN_TRUNCATE, CORRECTION_TOKEN_MASK,
+                                                 CORRECTION_SEQUENCE_TRUNCATE,
+                                                 CORRECTION_SEQUENCE_MASK};
+    for (size_t k = 0; k < sizeof MODES / sizeof MODES[0]; k++) {
+        struct bench b[2];
+        char *log[2];
+        for (int i = 0; i < 2; i++) {
+            bench_open(&b[i], true);
+            b[i].config.correction.mode = MODES[k];
+            b[i].config.correction.clip_max = 1.05;
+            prepare(&b[i], 0);
+            move_policy(&b[i], 0);
+            prepare(&b[i], 1);
+            assert_true(live_of(&b[i], 1)->late);
+            if (i == 1) {
+                score_early(&b[i], 1);
+            }
+            run_units(&b[i]);
+            log[i] = log_of(&b[i]);
+        }
+        assert_non_null(strstr(log[0], "sampling/importance_sampling_ratio/mean"));
+        assert_string_equal(log[0], log[1]);
+        assert_memory_equal(b[0].params.grad, b[1].params.grad,
+                            (size_t)b[0].params.total * sizeof(float));
+        for (int i = 0; i < 2; i++) {
+            free(log[i]);
+            bench_close(&b[i]);
+        }
+    }
+}
+
+/* What needs the scores before the step, or after it, has them made. */
+static void scores_are_late_in_rounds_of_one_step(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t per_device, accumulation, slices, iterations;
+        double quantile;
+        bool late;
+    } CASES[] = {
+        {PER_DEVICE, 1, 1, 1, 1, true},      {PER_DEVICE / 2, 2, 2, 1, 1, true},
+        {PER_DEVICE / 2, 4, 2, 2, 1, true},  {PER_DEVICE, 2, 1, 1, 1, true},
+        {PER_DEVICE / 2, 1, 2, 1, 1, false}, {PER_DEVICE, 1, 1, 2, 1, false},
+        {PER_DEVICE, 1, 1, 1, 0.2, false},
+    };
+    for (size_t k = 0; k < sizeof CASES / sizeof CASES[0]; k++) {
+        struct bench b;
+        bench_open(&b, true);
+        b.config.plan.per_device = CASES[k].per_device;
+        b.config.plan.accumulation = CASES[k].accumulation;
+        b.config.plan.slices = CASES[k].slices;
+        b.config.plan.iterations = CASES[k].iterations;
+        b.config.top_entropy_quantile = CASES[k].quantile;
+        b.config.max_steps = 8;
+        grpo_close(b.g);
+        need(grpo_open(&b.g, &b.config, &b.env));
+        int64_t seen = 0;
+        for (int64_t step = 0; step < 4; step++) {
+            prepare(&b, step);
+            for (int64_t i = 0; i < b.g->live_count; i++) {
+                const struct live_round *live = &b.g->live[i];
+                if (live->used == step && live->born < step) {
+                    assert_int_equal(live->late, CASES[k].late);
+                    seen++;
+                }
+            }
+            move_policy(&b, (int)step);
+        }
+        assert_true(seen > 0);
+        bench_close(&b);
+    }
 }
 
 static void without_correction_old_is_the_samplers(void **state)
@@ -286,6 +418,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rounds_are_drawn_one_ahead),
         cmocka_unit_test(behaviour_is_the_older_policy_exactly),
+        cmocka_unit_test(late_scores_change_no_bit),
+        cmocka_unit_test(scores_are_late_in_rounds_of_one_step),
         cmocka_unit_test(without_correction_old_is_the_samplers),
         cmocka_unit_test(a_checkpoint_keeps_the_round_ahead),
     };
