@@ -5,9 +5,9 @@
  * one step, but with async_rounds: then round n + 1 is drawn in the step that takes round n into use,
  * before it does so and before the policy moves. A round's judges thus work while the round before it is
  * trained on and the round after it is drawn. When a round comes into use its log-probs become the
- * sampler's, the policy of that step scores it anew (by the training forward itself where the step trains
- * all of it), and the importance correction weighs the difference (spec training.md 1.5). Which policy draws depends on the step alone, so neither the
- * ranks nor a resume change a bit.
+ * sampler's, the policy of that step scores it anew (by the training forward itself where the step
+ * trains all of it), and the importance correction weighs the difference (spec training.md 1.5). Which
+ * policy draws depends on the step alone, so neither the ranks nor a resume change a bit.
  */
 #include <string.h>
 

@@ -1,12 +1,13 @@
 /*
  * Scoring passes over a round: log-probs of rows that another sampler wrote, entropies after the
- * policy moved, the reference. Groups are dealt to ranks, the results exchanged; masked rows are
+ * policy moved, the reference. Groups are dealt to ranks by their tokens, the results exchanged; masked rows are
  * never read by a loss and stay out.
  */
 #include <string.h>
 
 #include "kernels/base/clock.h"
 #include "rl/grpo_internal.h"
+#include "trainer/comm/shards.h"
 
 /* Arrays that a pass fills in. */
 enum { FILL_LOGP = 1, FILL_ENTROPY = 2, FILL_REF = 4 };
@@ -21,6 +22,7 @@ struct scoring {
     struct grpo_unit *units;
     struct grpo_row *rows;
     int64_t *order;
+    int *owner;    /* [groups] rank that scores it */
     int64_t count; /* units of this rank */
 };
 
@@ -71,13 +73,36 @@ static bool wanted(const struct scoring *s, int64_t i)
     return (grpo_filters(s->g) || grpo_row_idle(s->g, row)) && in_window(s, i);
 }
 
+/* Owners of the groups: by the tokens of their rows that are wanted, with the prompt. Fails with MEMORY. */
+static enum status deal(struct scoring *s)
+{
+    const struct round *r = &s->live->data;
+    const int ranks = s->g->env->comm->size;
+    int64_t *cost = calloc((size_t)r->groups + (size_t)ranks + 1, sizeof *cost);
+    if (!cost) {
+        return FAIL(MEMORY, "scores: no memory for %lld groups", (long long)r->groups);
+    }
+    for (int64_t i = 0; i < r->groups * r->group_size; i++) {
+        const int64_t group = i / r->group_size;
+        if (wanted(s, i)) {
+            cost[group] += r->row[i].count + (cost[group] == 0 ? r->group[group].prompt_count : 0);
+        }
+    }
+    shards_deal(cost, r->groups, ranks, cost + r->groups, s->owner);
+    free(cost);
+    return STATUS_OK;
+}
+
 /* Units and rows of the groups of rank `rank`. */
-static void deal(struct scoring *s, int rank)
+static void list_units(struct scoring *s, int rank)
 {
     struct round *r = &s->live->data;
     int64_t rows = 0;
     s->count = 0;
-    for (int64_t group = rank; group < r->groups; group += s->g->env->comm->size) {
+    for (int64_t group = 0; group < r->groups; group++) {
+        if (s->owner[group] != rank) {
+            continue;
+        }
         struct grpo_unit *u = &s->units[s->count];
         *u = (struct grpo_unit){.live = s->live - s->g->live, .group = group, .first_row = rows};
         for (int64_t i = group * r->group_size; i < (group + 1) * r->group_size; i++) {
@@ -95,7 +120,7 @@ static void deal(struct scoring *s, int rank)
 static size_t copy_rank(struct scoring *s, int rank, float *buffer, bool to_buffer)
 {
     size_t n = 0;
-    deal(s, rank);
+    list_units(s, rank);
     for (int64_t k = 0; k < s->count; k++) {
         for (int64_t i = 0; i < s->units[k].row_count; i++) {
             struct rollout_row *row = s->rows[s->units[k].first_row + i].row;
@@ -165,13 +190,14 @@ static enum status score(struct grpo *g, int64_t live, unsigned fill, int64_t fi
     s.units = malloc((size_t)r->groups * sizeof *s.units + 1);
     s.order = malloc((size_t)r->groups * sizeof *s.order + 1);
     s.rows = malloc((size_t)(r->groups * r->group_size) * sizeof *s.rows + 1);
-    enum status status = s.units && s.order && s.rows ? STATUS_OK
-                                                      : FAIL(MEMORY, "scores: no memory");
+    s.owner = malloc((size_t)r->groups * sizeof *s.owner + 1);
+    enum status status = s.units && s.order && s.rows && s.owner
+                             ? deal(&s) : FAIL(MEMORY, "scores: no memory");
     if (status == STATUS_OK && fill == FILL_REF) {
         status = make_ref(&s.live->data);
     }
     if (status == STATUS_OK) {
-        deal(&s, g->env->comm->rank);
+        list_units(&s, g->env->comm->rank);
         const struct grpo_work work = {.units = s.units, .rows = s.rows,
                                        .reference = fill == FILL_REF, .each = keep_row, .ctx = &s};
         g->pass.grad = false;
@@ -185,6 +211,7 @@ static enum status score(struct grpo *g, int64_t live, unsigned fill, int64_t fi
     free(s.units);
     free(s.order);
     free(s.rows);
+    free(s.owner);
     g->score_seconds += clock_seconds() - start;
     return status;
 }

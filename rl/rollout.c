@@ -22,6 +22,7 @@ void round_close(struct round *r)
     }
     free(r->row);
     free(r->group);
+    free(r->owner);
     *r = (struct round){0};
 }
 
@@ -30,7 +31,8 @@ static enum status round_open(struct round *r, int64_t groups, int64_t group_siz
     *r = (struct round){.groups = groups, .group_size = group_size};
     r->group = calloc((size_t)groups + 1, sizeof *r->group);
     r->row = calloc((size_t)(groups * group_size) + 1, sizeof *r->row);
-    if (!r->group || !r->row) {
+    r->owner = calloc((size_t)groups + 1, sizeof *r->owner);
+    if (!r->group || !r->row || !r->owner) {
         return FAIL(MEMORY, "rollout: no memory for %lld groups of %lld", (long long)groups,
                     (long long)group_size);
     }
@@ -89,7 +91,7 @@ static enum status pack_mine(const struct round *r, const struct comm *comm, cha
     *bytes = 0;
     const int64_t rows = r->groups * r->group_size;
     for (int64_t i = 0; i < rows; i++) {
-        *bytes += i / r->group_size % comm->size == comm->rank ? wire_bytes(&r->row[i]) : 0;
+        *bytes += r->owner[i / r->group_size] == comm->rank ? wire_bytes(&r->row[i]) : 0;
     }
     char *at = malloc(*bytes + 1);
     *out = at;
@@ -98,7 +100,7 @@ static enum status pack_mine(const struct round *r, const struct comm *comm, cha
     }
     for (int64_t i = 0; i < rows; i++) {
         const struct rollout_row *row = &r->row[i];
-        if (i / r->group_size % comm->size != comm->rank) {
+        if (r->owner[i / r->group_size] != comm->rank) {
             continue;
         }
         struct wire_row head = {.place = i, .count = row->count, .stopped = row->stopped,
@@ -253,6 +255,7 @@ static enum status open_pending(struct rollout_pending *p, const int64_t *indice
 {
     TRY(source_open(&p->source, p->groups));
     TRY(build_prompts(p->env, indices, r, &p->source));
+    TRY(rollout_deal(&p->config, p->env->comm->size, r));
     TRY(rollout_journal_open(&p->config, p->env, p->round_index, r, &p->journal));
     TRY(rollout_judging_open(&p->judging, &p->config, p->env, &p->source, p->groups, p->journal));
     return rollout_judging_replayed(p->judging, r);

@@ -1,7 +1,8 @@
 /*
  * One round of GRPO: prompts -> completions -> rewards -> advantages, known on every rank.
  *
- * Groups are dealt to ranks for generation and judging; the finished rows are exchanged, so that the
+ * Groups are dealt to ranks for generation and judging by the tokens that their completions are expected
+ * to have; the finished rows are exchanged, so that the
  * loop may train any group on any rank.
  */
 #pragma once
@@ -42,6 +43,7 @@ struct round {
     int64_t group_size;
     struct rollout_group *group; /* [groups] */
     struct rollout_row *row;     /* [groups * group_size], group-major */
+    int *owner;                  /* [groups] rank that draws and judges it; NULL: a round of a checkpoint */
     struct generate_stats stats; /* this rank's decoder */
     double judge_seconds;        /* this rank waited for verdicts behind its decoder */
     double flat;                 /* share of rows whose rewards don't spread */

@@ -8,6 +8,7 @@
 #include "kernels/base/rng.h"
 #include "rl/rollout_history.h"
 #include "rl/rollout_internal.h"
+#include "trainer/comm/shards.h"
 
 /* The log-probs of a foreign sampler are not the policy's: those are scored later. */
 static enum status make_foreign(struct rollout_row *row)
@@ -92,7 +93,23 @@ static void add_group(struct missing *m, int64_t i, int64_t g)
     }
 }
 
-/* Group g of a round belongs to rank g % size. */
+enum status rollout_deal(const struct rollout_config *c, int ranks, struct round *r)
+{
+    int64_t *cost = malloc(((size_t)r->groups + (size_t)ranks + 1) * sizeof *cost);
+    if (!cost) {
+        return FAIL(MEMORY, "rollout: no memory for %lld groups", (long long)r->groups);
+    }
+    for (int64_t g = 0; g < r->groups; g++) {
+        const int64_t known = c->history ? rollout_history_expected(c->history, r->group[g].index) : 0;
+        const int64_t expected = known > 0 ? known : c->max_completion_length;
+        const int64_t prompts = c->limits.unshared ? r->group_size : 1;
+        cost[g] = prompts * r->group[g].prompt_count + r->group_size * expected;
+    }
+    shards_deal(cost, r->groups, ranks, cost + r->groups, r->owner);
+    free(cost);
+    return STATUS_OK;
+}
+
 static void find_missing(struct missing *m, int64_t count)
 {
     for (int64_t i = 0; i < count; i++) {
@@ -100,8 +117,11 @@ static void find_missing(struct missing *m, int64_t count)
         const struct comm *comm = p->env->comm;
         m->policies[i] = (struct generate_policy){.seed = p->config.sample.seed,
                                                   .step = (uint32_t)p->round_index};
-        for (int64_t g = comm->rank; g < m->rounds[i].round->groups; g += comm->size) {
-            add_group(m, i, g);
+        const struct round *r = m->rounds[i].round;
+        for (int64_t g = 0; g < r->groups; g++) {
+            if (r->owner[g] == comm->rank) {
+                add_group(m, i, g);
+            }
         }
     }
 }

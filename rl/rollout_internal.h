@@ -10,6 +10,11 @@ struct round_source {
     struct text *prompts; /* [groups] prompt texts, owned */
 };
 
+/* Owners of the groups for `ranks` ranks: longest first, each to the rank with the least so far. A group's
+ * cost is its prompt and its completions at the length that the history expects (none: all alike). Alike
+ * on every rank; decides time alone. Fails with MEMORY. */
+MUST_USE enum status rollout_deal(const struct rollout_config *c, int ranks, struct round *r);
+
 /* Fills rows of this rank from the round's journals (replayed, judged) and opens this rank's own, NULL
  * when the configuration has none. Fails with IO, MEMORY. */
 MUST_USE enum status rollout_journal_open(const struct rollout_config *c,
@@ -54,7 +59,7 @@ MUST_USE enum status rollout_judging_add(struct rollout_judging *j, int64_t plac
 /* Takes the verdicts that are there, without waiting; each complete row goes to the journal. */
 MUST_USE enum status rollout_judging_poll(struct rollout_judging *j);
 
-/* Scores what is left of this rank's rows (group % size == rank) without a verdict, waits for all, and
+/* Scores what is left of this rank's rows (group owned by it) without a verdict, waits for all, and
  * puts them into row.rewards. Fails as rollout_judging_add. */
 MUST_USE enum status rollout_judging_finish(struct rollout_judging *j, struct round *r);
 

@@ -71,7 +71,7 @@ struct loader {
 static bool is_mine(const struct loader *l, int64_t place)
 {
     return place >= 0 && place < l->r->groups * l->r->group_size
-           && place / l->r->group_size % l->comm->size == l->comm->rank;
+           && l->r->owner[place / l->r->group_size] == l->comm->rank;
 }
 
 static enum status load_row(struct loader *l, const void *data, size_t bytes)

@@ -147,10 +147,9 @@ enum status rollout_judging_add(struct rollout_judging *j, int64_t place,
 /* This rank's rows that are there and have neither a verdict nor a judge. */
 static enum status add_waiting(struct rollout_judging *j, const struct round *r)
 {
-    const struct comm *comm = j->env->comm;
     for (int64_t i = 0; i < j->rows; i++) {
         const struct rollout_row *row = &r->row[i];
-        const bool mine = i / r->group_size % comm->size == comm->rank;
+        const bool mine = r->owner[i / r->group_size] == j->env->comm->rank;
         if (mine && row->ids && !row->judged && !j->row[i].added) {
             const struct reward_input in = {.ids = row->ids, .tokens = row->count,
                                             .truncated = !row->stopped, .group = row->group,

@@ -20,24 +20,30 @@ static int64_t next_longest(const int64_t *cost, int64_t units, const int *shard
     return best;
 }
 
+void shards_deal(const int64_t *cost, int64_t units, int bins, int64_t *load, int *bin_of)
+{
+    memset(load, 0, (size_t)bins * sizeof *load);
+    for (int64_t u = 0; u < units; u++) {
+        bin_of[u] = -1;
+    }
+    for (int64_t done = 0; done < units; done++) {
+        const int64_t u = next_longest(cost, units, bin_of);
+        int least = 0;
+        for (int b = 1; b < bins; b++) {
+            if (load[b] < load[least]) {
+                least = b;
+            }
+        }
+        bin_of[u] = least;
+        load[least] += cost[u];
+    }
+}
+
 void shards_assign(const int64_t *cost, int64_t units, int shards, int *shard_of)
 {
     ASSERT(power_of_two(shards) && shards <= SHARDS_MAX);
-    int64_t load[SHARDS_MAX] = {0};
-    for (int64_t u = 0; u < units; u++) {
-        shard_of[u] = -1;
-    }
-    for (int64_t done = 0; done < units; done++) {
-        const int64_t u = next_longest(cost, units, shard_of);
-        int least = 0;
-        for (int s = 1; s < shards; s++) {
-            if (load[s] < load[least]) {
-                least = s;
-            }
-        }
-        shard_of[u] = least;
-        load[least] += cost[u];
-    }
+    int64_t load[SHARDS_MAX];
+    shards_deal(cost, units, shards, load, shard_of);
 }
 
 int shards_owner(int s, int shards, int size)
