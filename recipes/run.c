@@ -227,6 +227,24 @@ static void wrap_answers(json_t *row)
     }
 }
 
+/* Rows of other media would silently train on their words alone. */
+static enum status check_media(const struct run_data *d, int64_t i, const json_t *row)
+{
+    static const char *const MEDIA[] = {"image", "images", "video", "videos", "audio"};
+    for (size_t k = 0; k < sizeof MEDIA / sizeof *MEDIA; k++) {
+        const json_t *value = json_object_get(row, MEDIA[k]);
+        const bool empty = !value || json_is_null(value)
+                           || (json_is_array(value) && json_array_size(value) == 0);
+        char where[512] = "";
+        if (!empty) {
+            dataset_where(d->set, i, where, sizeof where);
+            return FAIL(INPUT, "%s: the row has '%s' and models read text alone; leave that column "
+                               "out", where, MEDIA[k]);
+        }
+    }
+    return STATUS_OK;
+}
+
 json_t *run_row(void *data, int64_t i)
 {
     const struct run_data *d = data;
@@ -236,6 +254,10 @@ json_t *run_row(void *data, int64_t i)
     json_t *solution = json_object_get(row, c->dataset_solution_column);
     const bool sft = c->method == RECIPE_SFT;
     if (!row) {
+        return NULL;
+    }
+    if (d->set && check_media(d, i, row) != STATUS_OK) {
+        json_decref(row);
         return NULL;
     }
     json_t *made = json_copy(row);

@@ -215,22 +215,65 @@ struct source {
     uint8_t *seen; /* [schema_count()] */
 };
 
+/* The value of a field as text; the caller frees it. NULL: no memory. */
+static char *value_text(const struct recipe *r, const struct recipe_field *f)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (out) {
+        schema_print(out, r, f);
+        (void)fclose(out);
+    }
+    return text;
+}
+
+/* True for the value that a key has when it is left out. TRL's classes share Transformers' keys, so a
+ * recipe may hold a key that only other methods read; its default asks for nothing. */
+static bool asks_for_nothing(const struct recipe_field *f, const struct yaml_tree *tree,
+                             const struct yaml_node *value)
+{
+    struct recipe *scratch = calloc(1, sizeof *scratch);
+    char *asked = NULL;
+    char *usual = NULL;
+    if (scratch && schema_set(scratch, f, f->key, tree, value) == STATUS_OK) {
+        asked = value_text(scratch, f);
+        usual = schema_set_text(scratch, f, f->def) == STATUS_OK ? value_text(scratch, f) : NULL;
+    }
+    const bool nothing = asked && usual && strcmp(asked, usual) == 0;
+    status_clear();
+    free(asked);
+    free(usual);
+    if (scratch) {
+        recipe_close(scratch);
+    }
+    free(scratch);
+    return nothing;
+}
+
 static enum status set_field(struct source *s, const struct recipe_field *f, const char *key,
                              const struct yaml_node *key_node, const struct yaml_node *value)
 {
     char place[PLACE_CAP];
     const size_t i = schema_index(f);
     yaml_place(s->tree, key_node, place, sizeof place);
+    if (yaml_is_null(value) && f->type == FIELD_BOOL && f->flags & FIELD_NULLABLE) {
+        return STATUS_OK;
+    }
     if (!schema_applies(f, s->recipe->method)) {
-        return FAIL(RECIPE, "%s: key '%s' belongs to %s, not to %s", place, key,
+        return asks_for_nothing(f, s->tree, value) ? STATUS_OK
+                                                   : FAIL(RECIPE, "%s: key '%s' belongs to %s, not to %s", place, key,
                     recipe_method_name(f->methods), recipe_method_name(s->recipe->method));
     }
     if (s->seen[i]) {
         return FAIL(RECIPE, "%s: '%s' is set twice (%s); leave one out", place, key, f->key);
     }
     TRY(schema_set(s->recipe, f, key, s->tree, value));
+    if (f->offset == AT(datasets) && json_array_size(s->recipe->datasets) == 0) {
+        schema_clear(s->recipe, f); /* TRL's default */
+    }
     s->seen[i] = 1;
-    s->recipe->given[i] = 1;
+    s->recipe->given[i] = !(f->flags & FIELD_NULLABLE && yaml_is_null(value));
     return STATUS_OK;
 }
 
@@ -238,7 +281,8 @@ static bool is_neutral(const struct recipe_foreign *k, const struct yaml_tree *t
                        const struct yaml_node *value)
 {
     if (value->kind == NODE_SCALAR) {
-        return words_hold(k->neutral, yaml_is_null(value) ? "null" : value->text);
+        const bool absent = yaml_is_null(value) || *value->text == '\0';
+        return words_hold(k->neutral, absent ? "null" : value->text);
     }
     for (int64_t i = value->first; i >= 0; i = yaml_at(tree, i)->next) {
         const struct yaml_node *item = yaml_at(tree, i);

@@ -16,6 +16,12 @@ static enum status finish(FILE *out, char **text)
     return STATUS_OK;
 }
 
+/* A round's size and its batches say the same thing, and a recipe that sets both is refused. */
+static bool follows(const struct recipe *r, const struct recipe_field *f)
+{
+    return f->flags & FIELD_FOLLOWS && r->steps_per_generation != RECIPE_UNSET;
+}
+
 enum status recipe_dump(const struct recipe *r, char **text)
 {
     size_t size;
@@ -34,7 +40,7 @@ enum status recipe_dump(const struct recipe *r, char **text)
             (void)fprintf(out, "%s# %s\n", *group ? "\n" : "", f->group);
             group = f->group;
         }
-        (void)fprintf(out, "%s: ", f->key);
+        (void)fprintf(out, "%s%s: ", follows(r, f) ? "# " : "", f->key);
         schema_print(out, r, f);
         (void)fputc('\n', out);
     }

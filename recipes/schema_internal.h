@@ -26,7 +26,7 @@ enum field_flags {
     FIELD_FREE = 2,     /* does not decide bits: may differ at resume */
     FIELD_OPEN_LOW = 4, /* the range leaves out its lower bound */
     FIELD_OPEN_HIGH = 8,
-    FIELD_HIDDEN = 16,  /* left out of the dump (env) */
+    FIELD_FOLLOWS = 16, /* another key says it too: the dump has it as a comment */
     FIELD_LENGTH = 32   /* free where the learning rate does not follow the run's length */
 };
 
@@ -165,12 +165,12 @@ void schema_print(FILE *out, const struct recipe *r, const struct recipe_field *
 /* The loss is one of the method's. Fails with RECIPE naming those. */
 MUST_USE enum status schema_check_loss(const struct recipe *r);
 
-/* The losses of dpo and kto and their options, likewise. */
-MUST_USE enum status schema_check_preference(const struct recipe *r);
+/* The losses of dpo and kto and their options, likewise; notes what TRL warns of. */
+MUST_USE enum status schema_check_preference(struct recipe *r);
 
 /* Options of the objective that exclude each other or have no effect together (schema_objective.c).
  * Fails with RECIPE naming both keys and the rule. */
-MUST_USE enum status schema_check_objective(const struct recipe *r);
+MUST_USE enum status schema_check_objective(struct recipe *r);
 
 /* dataset_mixture, datasets and the keys beside them. Fails with RECIPE naming keys and the rule. */
 MUST_USE enum status schema_check_mixture(struct recipe *r);

@@ -192,6 +192,22 @@ static enum status check_same_columns(const struct recipe_mixture *m)
     return STATUS_OK;
 }
 
+/* TRL: shares are of all datasets or of none. */
+static enum status check_fractions(const struct recipe_mixture *m)
+{
+    int64_t given = 0;
+    double sum = 0;
+    for (int64_t i = 0; i < m->config.count; i++) {
+        const double share = m->parts[i].weight;
+        given += !isnan(share);
+        sum += isnan(share) ? 0 : share;
+    }
+    return given == 0 || (given == m->config.count && sum > 0)
+               ? STATUS_OK
+               : FAIL(RECIPE, "recipe: datasets: fraction is given for all of the datasets, some "
+                              "above 0, or for none");
+}
+
 static enum status read_parts(const json_t *list, const char *what, bool trl,
                               struct recipe_mixture *m)
 {
@@ -247,7 +263,8 @@ enum status recipe_mixture(const struct recipe *r, struct recipe_mixture *out)
     out->config.kind = MIXTURE_TRL;
     out->config.seed = (uint64_t)r->seed;
     out->config.test_size = isnan(r->test_split_size) ? 0 : r->test_split_size;
-    return read_parts(r->datasets, "datasets", true, out);
+    TRY(read_parts(r->datasets, "datasets", true, out));
+    return check_fractions(out);
 }
 
 void recipe_mixture_close(struct recipe_mixture *m)

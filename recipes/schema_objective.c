@@ -106,8 +106,14 @@ static enum status check_entropy(const struct recipe *r)
 
 static enum status check_reference(const struct recipe *r)
 {
-    if (!r->sync_ref_model) {
-        return STATUS_OK;
+    const bool sync = r->sync_ref_model;
+    const char *why = "only a reference that moves reads it";
+    const struct rule rules[] = {
+        {"ref_model_mixup_alpha", r->ref_model_mixup_alpha != 0.6, sync, why},
+        {"ref_model_sync_steps", r->ref_model_sync_steps != 512, sync, why},
+    };
+    if (!sync) {
+        return check_rules(rules, sizeof rules / sizeof *rules, "sync_ref_model: false");
     }
     if (r->use_peft || r->adapter_name_or_path) {
         return FAIL(RECIPE, "recipe: sync_ref_model and use_peft exclude each other: an adapter's "
@@ -145,15 +151,32 @@ static enum status check_rloo(const struct recipe *r)
     return STATUS_OK;
 }
 
+/* Bounds of the sampler's correction: they enclose something, and a mode that moves to them has one. */
+static enum status check_correction(const struct recipe *r)
+{
+    const double low = r->sampling_correction_min;
+    const double high = r->sampling_correction_max;
+    const int mode = r->sampling_correction_mode;
+    const bool moves = mode == CORRECTION_TOKEN_TRUNCATE || mode == CORRECTION_SEQUENCE_TRUNCATE;
+    if (low >= high) {
+        return FAIL(RECIPE, "recipe: sampling_correction_min %g is not below sampling_correction_max "
+                            "%g (vllm_importance_sampling_clip_min, _clip_max): no weight lies "
+                            "between", low, high);
+    }
+    if (r->sampling_correction && moves && isnan(low) && isnan(high)) {
+        return FAIL(RECIPE, "recipe: sampling_correction_mode: %s needs sampling_correction_min or "
+                            "sampling_correction_max: it moves weights to these bounds",
+                    mode == CORRECTION_TOKEN_TRUNCATE ? "token_truncate" : "sequence_truncate");
+    }
+    return STATUS_OK;
+}
+
 /* What an older policy's completions need. */
 static enum status check_async(const struct recipe *r)
 {
     const struct correction_config c = {.mode =
                                             (enum correction_mode)r->sampling_correction_mode};
-    if (r->sampling_correction_min > r->sampling_correction_max) {
-        return FAIL(RECIPE, "recipe: sampling_correction_min %g is over sampling_correction_max %g",
-                    r->sampling_correction_min, r->sampling_correction_max);
-    }
+    TRY(check_correction(r));
     if (r->async_rounds == 0) {
         return STATUS_OK;
     }
@@ -171,7 +194,25 @@ static enum status check_async(const struct recipe *r)
     return STATUS_OK;
 }
 
-enum status schema_check_objective(const struct recipe *r)
+/* Pairs that TRL takes with a warning. */
+static enum status note_level(struct recipe *r)
+{
+    const enum loss_type type = (enum loss_type)r->loss_type;
+    const bool sequence = r->importance_sampling_level == RATIO_SEQUENCE;
+    const bool sums = type == LOSS_BNPO || type == LOSS_DR_GRPO || type == LOSS_DAPO ||
+                      type == LOSS_CISPO;
+    if (type == LOSS_LUSPO && !sequence) {
+        return schema_note(r, "recipe: loss_type: luspo is meant for importance_sampling_level: "
+                              "sequence");
+    }
+    return sequence && sums
+               ? schema_note(r, "recipe: importance_sampling_level: sequence with loss_type: %s "
+                                "weighs completions by their length; GSPO has loss_type: grpo",
+                             objective_kind(type)->name)
+               : STATUS_OK;
+}
+
+enum status schema_check_objective(struct recipe *r)
 {
     const enum loss_type type = (enum loss_type)r->loss_type;
     TRY(check_reference(r));
@@ -185,6 +226,7 @@ enum status schema_check_objective(const struct recipe *r)
                             "each other: this loss weighs whole sequences by itself",
                     objective_kind(type)->name);
     }
+    TRY(note_level(r));
     return check_entropy(r);
 }
 
@@ -205,7 +247,33 @@ static enum status check_kto(const struct recipe *r)
     return STATUS_OK;
 }
 
-enum status schema_check_preference(const struct recipe *r)
+/* Options of one of dpo's losses or divergences that the recipe's don't have. */
+static enum status check_dpo_unread(struct recipe *r, const struct dpo_config *c)
+{
+    const struct rule rules[] = {
+        {"f_alpha_divergence_coef", r->f_alpha_divergence_coef != 0.5,
+         r->f_divergence_type == DPO_ALPHA, "alpha_divergence reads it"},
+    };
+    bool discopop = false;
+    bool smooths = false;
+    for (int i = 0; i < c->count; i++) {
+        const enum dpo_loss loss = c->losses[i];
+        discopop |= loss == DPO_DISCOPOP;
+        smooths |= loss == DPO_EXO_PAIR || loss == DPO_ROBUST || loss == DPO_AOT ||
+                   loss == DPO_AOT_UNPAIRED;
+    }
+    if (r->discopop_tau != 0.05 && !discopop) {
+        return FAIL(RECIPE, "recipe: discopop_tau and loss_type without discopop: discopop reads it; "
+                            "leave it out");
+    }
+    if (r->label_smoothing != 0 && !smooths) {
+        TRY(schema_note(r, "recipe: label_smoothing has no effect with this loss_type (TRL 0.18 "
+                           "smoothed sigmoid); exo_pair, robust, aot and aot_unpaired read it"));
+    }
+    return check_rules(rules, sizeof rules / sizeof *rules, "f_divergence_type");
+}
+
+enum status schema_check_preference(struct recipe *r)
 {
     struct dpo_config config;
     if (r->beta <= 0) {
@@ -220,6 +288,10 @@ enum status schema_check_preference(const struct recipe *r)
     if (r->method == RECIPE_KTO) {
         return check_kto(r);
     }
+    if (r->padding_free) {
+        TRY(schema_note(r, "recipe: padding_free has no effect in dpo: rows are never padded"));
+    }
     TRY(recipe_dpo(r, &config));
-    return status_prefix(dpo_check(&config), "recipe: ");
+    TRY(status_prefix(dpo_check(&config), "recipe: "));
+    return check_dpo_unread(r, &config);
 }

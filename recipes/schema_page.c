@@ -28,8 +28,6 @@ static const struct {
     {"Steps that are not finite", "are skipped and counted (max_nonfinite_steps); Transformers "
                                   "takes them and hides them in the log.",
      "tests/cli/nonfinite.sh"},
-    {"generation_batch_size and steps_per_generation", "may both be given where they agree.",
-     "tests/unit/recipes/test_keys.c"},
     {"Checkpoints", "are left by the last step under every save_strategy, so that the same command "
                     "says when a run is finished; save_total_limit: 1 keeps the newest beside the "
                     "best.",

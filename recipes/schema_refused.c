@@ -35,6 +35,8 @@ const struct recipe_refused RECIPE_REFUSED[] = {
 const size_t RECIPE_REFUSED_COUNT = sizeof RECIPE_REFUSED / sizeof *RECIPE_REFUSED;
 
 const struct recipe_refused RECIPE_REMARKS[] = {
+    {"loss_type", "chunked_nll", "an old name of nll"},
+    {"packing_strategy", "bfd-requeue", "an old name of bfd_split"},
     {"optim", "paged_*", "state is never paged: the plain optimizer is used"},
     {"optim", "adamw_torch_xla", "there is no such device: adamw_torch is used"},
     {"optim", "adamw_torch_npu_fused", "there is no such device: adamw_torch is used"},

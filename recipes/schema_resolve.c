@@ -1,5 +1,6 @@
 /* Keys that follow from others, and checks of keys against each other (spec training.md 1.1, 5). */
 #include <inttypes.h>
+#include <math.h>
 #include <string.h>
 #include <strings.h>
 
@@ -62,6 +63,15 @@ static enum status resolve_round(struct recipe *r)
 {
     const int64_t per_step = r->per_device_train_batch_size * r->world_size;
     const int64_t size = r->generation_batch_size;
+    const int64_t steps = r->steps_per_generation;
+    if (size != RECIPE_UNSET && steps != RECIPE_UNSET
+        && recipe_given(r, "generation_batch_size") && recipe_given(r, "steps_per_generation")) {
+        return FAIL(RECIPE,
+                    "recipe: generation_batch_size %" PRId64 " and steps_per_generation %" PRId64
+                    " exclude each other: a round has per_device_train_batch_size %" PRId64
+                    " x world_size %" PRId64 " x steps_per_generation completions; give one of them",
+                    size, steps, r->per_device_train_batch_size, r->world_size);
+    }
     if (size != RECIPE_UNSET && size % per_step != 0) {
         const int64_t below = size / per_step * per_step;
         return FAIL(RECIPE,
@@ -76,12 +86,6 @@ static enum status resolve_round(struct recipe *r)
             size == RECIPE_UNSET ? r->gradient_accumulation_steps : size / per_step;
     }
     const int64_t batch = per_step * r->steps_per_generation;
-    if (size != RECIPE_UNSET && size != batch) {
-        return FAIL(RECIPE,
-                    "recipe: generation_batch_size %" PRId64 " and steps_per_generation %" PRId64
-                    " (= %" PRId64 " completions) disagree; give one of them",
-                    size, r->steps_per_generation, batch);
-    }
     r->generation_batch_size = batch;
     if (r->num_generations < 2) {
         return FAIL(RECIPE, "recipe: num_generations is at least 2 in grpo: an advantage compares "
@@ -105,8 +109,7 @@ static enum status check_sft(const struct recipe *r)
                             "packing keeps the start of long rows (packing_strategy bfd) or all of "
                             "them (bfd_split)");
     }
-    if (r->padding_free && !r->packing && r->max_length > 0 && r->compat == COMPAT_TRL_1_16 &&
-        recipe_given(r, "max_length")) {
+    if (r->padding_free && !r->packing && r->max_length > 0 && r->compat == COMPAT_TRL_1_16) {
         return FAIL(RECIPE, "recipe: padding_free without packing and max_length exclude each "
                             "other: it is for rows of any length; set max_length: null");
     }
@@ -169,6 +172,32 @@ static enum status resolve_data(struct recipe *r)
     return STATUS_OK;
 }
 
+/* An adapter that training starts from has its own rank, targets and so on. */
+static enum status note_adapter(struct recipe *r)
+{
+    const struct {
+        const char *key;
+        bool changed;
+    } keys[] = {
+        {"lora_r", r->lora_r != 16},
+        {"lora_alpha", r->lora_alpha != 32},
+        {"lora_dropout", r->lora_dropout != 0},
+        {"lora_target_modules", r->lora_target_modules.count != 0},
+        {"lora_exclude_modules", r->lora_exclude_modules.count != 0},
+        {"layers_to_transform", r->layers_to_transform.count != 0},
+        {"rank_pattern", r->rank_pattern != NULL},
+        {"alpha_pattern", r->alpha_pattern != NULL},
+        {"use_rslora", r->use_rslora},
+    };
+    for (size_t i = 0; r->adapter_name_or_path && i < sizeof keys / sizeof *keys; i++) {
+        if (keys[i].changed) {
+            TRY(schema_note(r, "recipe: %s has no effect with adapter_name_or_path: the folder has "
+                               "its own", keys[i].key));
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status check_model(struct recipe *r)
 {
     if (!r->model_name_or_path && !r->init_from_config) {
@@ -179,7 +208,7 @@ static enum status check_model(struct recipe *r)
         return FAIL(RECIPE, "recipe: model_name_or_path and init_from_config exclude each other");
     }
     if (r->method == RECIPE_EVAL || r->method == RECIPE_GENERATE || r->use_peft) {
-        return STATUS_OK;
+        return r->use_peft ? note_adapter(r) : STATUS_OK;
     }
     if (r->quantize != QUANTIZE_NONE) {
         return FAIL(RECIPE, "recipe: quantized weights are frozen; set use_peft: true");
@@ -203,6 +232,28 @@ static bool trains_something(const struct recipe *r)
     return recipe_training_method(i) != 0;
 }
 
+/* Steps between things are a share of all steps below 1, else whole. */
+static enum status check_intervals(const struct recipe *r)
+{
+    const struct {
+        const char *key;
+        double value;
+        bool read;
+    } intervals[] = {
+        {"logging_steps", r->logging_steps, true},
+        {"eval_steps", r->eval_steps, r->eval_strategy == STRATEGY_STEPS},
+        {"save_steps", r->save_steps, r->save_strategy == STRATEGY_STEPS},
+    };
+    for (size_t i = 0; i < sizeof intervals / sizeof *intervals; i++) {
+        const double value = intervals[i].value;
+        if (intervals[i].read && value > 1 && value != floor(value)) {
+            return FAIL(RECIPE, "recipe: %s %g is above 1, a number of steps, and not whole; below 1 "
+                                "it is a share of all steps", intervals[i].key, value);
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status check_run(struct recipe *r)
 {
     if (!power_of_two(r->shards) || !power_of_two(r->k_slices)) {
@@ -212,6 +263,7 @@ static enum status check_run(struct recipe *r)
     if (trains && !r->output_dir) {
         return FAIL(RECIPE, "recipe: output_dir is missing");
     }
+    TRY(check_intervals(r));
     if (trains && !r->dataset_name && !recipe_has_mixture(r)) {
         return FAIL(RECIPE, "recipe: dataset_name is missing (a JSONL file, a folder, or sums), or "
                             "dataset_mixture or datasets");
@@ -277,6 +329,7 @@ static void fill_unset(struct recipe *r)
                       {&r->save_total_limit, 0},
                       {&r->num_generations_eval, r->num_generations},
                       {&r->max_length, 0},
+                      {&r->max_model_length, 0},
                       {&r->top_k, 0}};
     for (size_t i = 0; i < sizeof ints / sizeof *ints; i++) {
         if (*ints[i].at == RECIPE_UNSET) {

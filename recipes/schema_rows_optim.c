@@ -88,7 +88,8 @@ static const struct recipe_field ROWS[] = {
      "rows (grpo: completions) per rank of world_size and accumulation step"},
     {"gradient_accumulation_steps", NULL, FIELD_INT, 0, AT(gradient_accumulation_steps), "1", NULL,
      1, 1 << 20, NULL, 0, "optimizer", "batches per optimizer step"},
-    {"gradient_checkpointing", "activation_checkpointing", FIELD_BOOL, FIELD_FREE,
+    {"gradient_checkpointing", "activation_checkpointing", FIELD_BOOL,
+     FIELD_FREE | FIELD_NULLABLE,
      AT(gradient_checkpointing), "true", NULL, 0, 0, NULL, 0, "optimizer",
      "recompute blocks in the backward: less memory, the same bits; not given: as many as memory needs"},
 };

@@ -4,6 +4,7 @@
 
 static const struct recipe_choice PACKINGS[] = {{"bfd", PACKING_BFD, 0},
                                                 {"bfd_split", PACKING_BFD_SPLIT, 0},
+                                                {"bfd-requeue", PACKING_BFD_SPLIT, 0},
                                                 {"wrapped", PACKING_WRAPPED, 0},
                                                 {NULL, 0, 0}};
 static const struct recipe_choice TRUNCATIONS[] = {
@@ -26,8 +27,8 @@ static const struct recipe_field ROWS[] = {
      "one stream of tokens"},
     {"eval_packing", NULL, FIELD_CHOICE, FIELD_FREE, AT(eval_packing), "auto", NULL, 0, 0,
      TRISTATES, RECIPE_SFT, "sft", "packing of the evaluation rows; auto: as packing"},
-    {"padding_free", NULL, FIELD_BOOL, 0, AT(padding_free), "false", NULL, 0, 0, NULL, RECIPE_SFT,
-     "sft", "rows are never padded here; it decides the length in NEFTune's bound alone"},
+    {"padding_free", NULL, FIELD_BOOL, 0, AT(padding_free), "false", NULL, 0, 0, NULL,
+     RECIPE_SFT | RECIPE_DPO, "sft", "rows are never padded here; it decides the length in NEFTune's bound alone"},
     {"label_smoothing_factor", NULL, FIELD_FLOAT, FIELD_OPEN_HIGH, AT(label_smoothing_factor), "0",
      NULL, 0, 1, NULL, RECIPE_SFT, "sft", "share of the loss that is spread over the vocabulary"},
     {"neftune_noise_alpha", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(neftune_noise_alpha), "null",

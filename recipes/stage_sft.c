@@ -63,6 +63,7 @@ static enum status read_examples(struct run *r, struct run_data *data, bool pack
         .keep_end = c->truncation_mode == TRUNCATION_KEEP_END,
         .keep_all = pack || c->max_length == 0,
         .completion_only_loss = c->completion_only_loss != TRISTATE_FALSE,
+        .completion_needed = c->completion_only_loss == TRISTATE_TRUE,
         .assistant_only_loss = c->assistant_only_loss,
     };
     struct example_reader reader = {&config, out};

@@ -202,23 +202,24 @@ static struct dpo_terms loss_sft(const struct sides *s)
 static const struct {
     const char *name;
     loss_fn fn;
-    bool matched; /* needs its whole micro-batch */
+    bool matched;        /* needs its whole micro-batch */
+    bool any_divergence; /* a function of differences, where other divergences than reverse_kl hold */
 } LOSSES[DPO_LOSSES] = {
-    [DPO_SIGMOID] = {"sigmoid", loss_sigmoid, false},
-    [DPO_HINGE] = {"hinge", loss_hinge, false},
-    [DPO_IPO] = {"ipo", loss_ipo, false},
-    [DPO_EXO_PAIR] = {"exo_pair", loss_exo, false},
-    [DPO_NCA_PAIR] = {"nca_pair", loss_nca, false},
-    [DPO_ROBUST] = {"robust", loss_robust, false},
-    [DPO_BCO_PAIR] = {"bco_pair", loss_bco, false},
-    [DPO_SPPO_HARD] = {"sppo_hard", loss_sppo, false},
-    [DPO_AOT] = {"aot", loss_aot, true},
-    [DPO_AOT_UNPAIRED] = {"aot_unpaired", loss_aot_unpaired, true},
-    [DPO_APO_ZERO] = {"apo_zero", loss_apo_zero, false},
-    [DPO_APO_DOWN] = {"apo_down", loss_apo_down, false},
-    [DPO_DISCOPOP] = {"discopop", loss_discopop, false},
-    [DPO_SFT] = {"sft", loss_sft, false},
-    [DPO_SIGMOID_NORM] = {"sigmoid_norm", loss_sigmoid_norm, false},
+    [DPO_SIGMOID] = {"sigmoid", loss_sigmoid, false, true},
+    [DPO_HINGE] = {"hinge", loss_hinge, false, true},
+    [DPO_IPO] = {"ipo", loss_ipo, false, true},
+    [DPO_EXO_PAIR] = {"exo_pair", loss_exo, false, true},
+    [DPO_NCA_PAIR] = {"nca_pair", loss_nca, false, false},
+    [DPO_ROBUST] = {"robust", loss_robust, false, true},
+    [DPO_BCO_PAIR] = {"bco_pair", loss_bco, false, false},
+    [DPO_SPPO_HARD] = {"sppo_hard", loss_sppo, false, false},
+    [DPO_AOT] = {"aot", loss_aot, true, false},
+    [DPO_AOT_UNPAIRED] = {"aot_unpaired", loss_aot_unpaired, true, false},
+    [DPO_APO_ZERO] = {"apo_zero", loss_apo_zero, false, false},
+    [DPO_APO_DOWN] = {"apo_down", loss_apo_down, false, false},
+    [DPO_DISCOPOP] = {"discopop", loss_discopop, false, true},
+    [DPO_SFT] = {"sft", loss_sft, false, true},
+    [DPO_SIGMOID_NORM] = {"sigmoid_norm", loss_sigmoid_norm, false, true},
 };
 
 const char *dpo_loss_name(enum dpo_loss loss)
@@ -244,6 +245,11 @@ enum status dpo_check(const struct dpo_config *c)
     for (int i = 0; i < c->count; i++) {
         const enum dpo_loss loss = c->losses[i];
         const char *name = LOSSES[loss].name;
+        if (c->divergence != DPO_REVERSE_KL && !LOSSES[loss].any_divergence) {
+            return FAIL(RECIPE, "f_divergence_type and loss_type: %s exclude each other: other "
+                                "divergences than reverse_kl leave a term that cancels in the "
+                                "difference of a pair alone; use reverse_kl or sigmoid", name);
+        }
         if (c->use_weighting && LOSSES[loss].matched) {
             return FAIL(RECIPE, "use_weighting and loss_type: %s exclude each other: weights are of "
                                 "pairs, this loss compares sorted batches", name);

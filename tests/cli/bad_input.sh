@@ -100,6 +100,12 @@ also "it has 'txet', 'other'"
 printf '{"text":"2"}\n{"text":\n' >rows.jsonl
 expect 3 "rows.jsonl:2:" sft
 expect 3 "/nowhere.jsonl: no such dataset" sft dataset_name=/nowhere.jsonl
+printf '{"text":"2"}\n{"text":"a cat","images":["cat.png"]}\n' >rows.jsonl
+expect 3 "rows.jsonl: row 2: the row has 'images' and models read text alone" sft
+printf '{"text":"2","images":[],"image":null}\n{"messages":[{"role":"user","content":"a"}]}\n' >rows.jsonl
+expect 3 "rows.jsonl: row 1: completion_only_loss: true needs rows with 'prompt' and 'completion'" \
+    sft completion_only_loss=true
+expect 2 "eos_token: '<|nowhere|>' is no token of this tokenizer" sft 'eos_token=<|nowhere|>'
 printf '{"question":"1","answer":"2"}\n' >rows.jsonl
 expect 3 "rows.jsonl: row 1 needs the column 'prompt'; it has 'question', 'answer'" grpo
 expect 3 "rows.jsonl: row 1 needs the column 'ask'" grpo dataset_prompt_column=ask

@@ -21,7 +21,41 @@ static enum status draft_loss(struct draft *d, uint8_t value)
     return STATUS_OK;
 }
 
-static enum status from_ids(const json_t *row, struct draft *d)
+/* A column of 0 and 1 beside input_ids: where it is 0 there is no loss. */
+static enum status apply_mask(const json_t *row, const char *column, struct draft *d)
+{
+    const json_t *mask = json_object_get(row, column);
+    if (!mask || json_is_null(mask)) {
+        return STATUS_OK;
+    }
+    if ((int64_t)json_array_size(mask) != d->list.count) {
+        return FAIL(INPUT, "%zu numbers in %s for %lld input_ids", json_array_size(mask), column,
+                    (long long)d->list.count);
+    }
+    for (size_t i = 0; i < json_array_size(mask); i++) {
+        const json_t *bit = json_array_get(mask, i);
+        if (!json_is_integer(bit) && !json_is_boolean(bit)) {
+            return FAIL(INPUT, "%s[%zu] is neither 0 nor 1", column, i);
+        }
+        d->loss[i] &= json_is_true(bit) || json_integer_value(bit) != 0;
+    }
+    return STATUS_OK;
+}
+
+/* completion_only_loss: true, and nothing in the row says where a completion begins. */
+static enum status need_completion(const struct example_config *c, const json_t *row)
+{
+    char have[512];
+    if (!c->completion_needed) {
+        return STATUS_OK;
+    }
+    json_list_keys(row, have, sizeof have);
+    return FAIL(INPUT, "completion_only_loss: true needs rows with 'prompt' and 'completion', or "
+                       "'completion_mask' beside 'input_ids'; this one has %s; leave the key out",
+                have);
+}
+
+static enum status from_ids(const struct example_config *c, const json_t *row, struct draft *d)
 {
     const json_t *ids = json_object_get(row, "input_ids");
     const json_t *labels = json_object_get(row, "labels");
@@ -35,7 +69,11 @@ static enum status from_ids(const json_t *row, struct draft *d)
     }
     TRY(draft_loss(d, 1));
     if (!labels || json_is_null(labels)) {
-        return STATUS_OK;
+        TRY(apply_mask(row, "assistant_masks", d));
+        if (!json_is_array(json_object_get(row, "completion_mask"))) {
+            return need_completion(c, row);
+        }
+        return c->completion_needed ? apply_mask(row, "completion_mask", d) : STATUS_OK;
     }
     if (json_array_size(labels) != json_array_size(ids)) {
         return FAIL(INPUT, "%zu labels for %zu input_ids", json_array_size(labels),
@@ -221,15 +259,17 @@ static enum status make_draft(const struct example_config *c, const json_t *row,
 {
     const json_t *text = json_object_get(row, c->text_column ? c->text_column : "text");
     if (json_is_array(json_object_get(row, "input_ids"))) {
-        return from_ids(row, d);
+        return from_ids(c, row, d);
     }
     if (json_is_array(json_object_get(row, "messages"))) {
+        TRY(need_completion(c, row));
         return from_messages(c, row, d);
     }
     if (json_object_get(row, "prompt") && json_object_get(row, "completion")) {
         return from_pair(c, row, d);
     }
     if (json_is_string(text)) {
+        TRY(need_completion(c, row));
         return from_text(c, json_string_value(text), d);
     }
     return missing_columns(c, row);

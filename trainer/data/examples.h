@@ -1,7 +1,7 @@
 /*
  * Dataset rows to training examples: ids and which of them carry loss (spec training.md 3).
  *
- * Row forms: {"input_ids", "labels"?}, {"text"}, {"messages"}, {"prompt", "completion"} (text or
+ * Row forms: {"input_ids", "labels"? or else "assistant_masks"?, "completion_mask"?}, {"text"}, {"messages"}, {"prompt", "completion"} (text or
  * messages).
  */
 #pragma once
@@ -31,6 +31,7 @@ struct example_config {
     bool keep_end;                 /* the last max_length tokens stay, not the first */
     bool keep_all;                 /* rows without a label stay too: they are packed later */
     bool completion_only_loss;     /* prompt+completion rows: train the completion only */
+    bool completion_needed;        /* and other rows are errors; completion_mask is read */
     bool assistant_only_loss;      /* messages: train {% generation %} spans only */
 };
 

@@ -12,7 +12,8 @@
 
 #include "trainer/data/examples.h"
 
-enum { PLAIN, ASSISTANT_ONLY = 1, NOT_COMPLETION_ONLY = 2, NO_CHAT = 4, KEEP_END = 8, KEEP_ALL = 16 };
+enum { PLAIN, ASSISTANT_ONLY = 1, NOT_COMPLETION_ONLY = 2, NO_CHAT = 4, KEEP_END = 8, KEEP_ALL = 16,
+       COMPLETION_NEEDED = 32 };
 
 static const char TEMPLATE[] =
     "{%- for m in messages -%}{%- if m.role == 'assistant' -%}{{ '<|user|>' }}{% generation %}"
@@ -69,6 +70,15 @@ static const struct {
     {"{\"input_ids\":[5,6],\"labels\":[-100,-100]}", PLAIN, 0, NULL, NULL},
     {"{\"input_ids\":[5,6],\"labels\":[-100,-100]}", KEEP_ALL, 0, "5 6", "00"},
     {"{\"input_ids\":[5]}", PLAIN, 0, "5", "1"},
+    /* columns of a dataset that is tokenized already, as TRL folds them into labels */
+    {"{\"input_ids\":[5,6,7],\"assistant_masks\":[0,1,1]}", PLAIN, 0, "5 6 7", "011"},
+    {"{\"input_ids\":[5,6,7],\"completion_mask\":[0,0,1]}", PLAIN, 0, "5 6 7", "111"},
+    {"{\"input_ids\":[5,6,7],\"completion_mask\":[0,0,true]}", COMPLETION_NEEDED, 0, "5 6 7", "001"},
+    {"{\"input_ids\":[5,6,7],\"completion_mask\":[0,1,1],\"assistant_masks\":[1,1,0]}",
+     COMPLETION_NEEDED, 0, "5 6 7", "010"},
+    {"{\"input_ids\":[5,6,7],\"labels\":[5,6,-100],\"completion_mask\":[0,1,1]}",
+     COMPLETION_NEEDED, 0, "5 6 7", "110"},
+    {"{\"prompt\":\"hello\",\"completion\":\" world\"}", COMPLETION_NEEDED, 0, "2 38 43 0", "0011"},
     {"{\"input_ids\":[]}", PLAIN, 0, NULL, NULL},
 };
 
@@ -95,6 +105,12 @@ static const struct {
     {"{\"input_ids\":[1,2],\"labels\":[1]}", PLAIN, {"1 labels", "2 input_ids"}},
     {"{\"input_ids\":[1,2],\"labels\":7}", PLAIN, {"labels"}},
     {"{\"input_ids\":[1,2],\"labels\":[1,\"x\"]}", PLAIN, {"labels[1]"}},
+    {"{\"input_ids\":[1,2],\"assistant_masks\":[1]}", PLAIN, {"assistant_masks", "2 input_ids"}},
+    {"{\"input_ids\":[1,2],\"assistant_masks\":[1,\"x\"]}", PLAIN, {"assistant_masks[1]"}},
+    {"{\"text\":\"hello\"}", COMPLETION_NEEDED, {"completion_only_loss", "'completion'", "text"}},
+    {"{\"messages\":[" CHAT_USER "," CHAT_SAID "]}", COMPLETION_NEEDED,
+     {"completion_only_loss", "'completion'", "messages"}},
+    {"{\"input_ids\":[1,2]}", COMPLETION_NEEDED, {"completion_only_loss", "completion_mask"}},
 };
 
 static struct tokenizer *tokenizer;
@@ -126,6 +142,7 @@ static enum status add(const char *text, int flags, int64_t max_length, struct e
         .keep_end = (flags & KEEP_END) != 0,
         .keep_all = (flags & KEEP_ALL) != 0,
         .completion_only_loss = !(flags & NOT_COMPLETION_ONLY),
+        .completion_needed = (flags & COMPLETION_NEEDED) != 0,
         .assistant_only_loss = (flags & ASSISTANT_ONLY) != 0,
     };
     json_t *row = json_loads(text, 0, NULL);

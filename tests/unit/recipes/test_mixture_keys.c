@@ -61,9 +61,10 @@ static void trls_mixture(void **state)
     struct recipe_mixture m;
     open_good(&r, &m,
               "datasets:\n  - {path: a, name: c, data_dir: d, fraction: 0.5}\n"
-              "  - {path: json, data_files: [x.jsonl, y*.jsonl]}\n"
-              "  - {path: folder, data_files: z.jsonl, columns: [prompt]}\n"
-              "  - {path: json, data_dir: e, data_files: {test: t.jsonl}, split: \"test[:3]\"}\n"
+              "  - {path: json, data_files: [x.jsonl, y*.jsonl], fraction: 1}\n"
+              "  - {path: folder, data_files: z.jsonl, columns: [prompt], fraction: 0}\n"
+              "  - {path: json, data_dir: e, data_files: {test: t.jsonl}, split: \"test[:3]\", "
+              "fraction: 2}\n"
               "test_split_size: 20\n");
     assert_int_equal(m.config.kind, MIXTURE_TRL);
     assert_int_equal(m.config.seed, 9);
@@ -140,6 +141,8 @@ static void wrong_keys_are_refused(void **state)
          "dataset_mixture and datasets exclude each other"},
         {"datasets: {path: a}\n", "a list of mappings"},
         {"datasets: [{name: a}]\n", "path is missing"},
+        {"datasets: [{path: a, fraction: 1}, {path: b}]\n", "all of the datasets"},
+        {"datasets: [{path: a, fraction: 0}]\n", "some above 0"},
         {"datasets: [{path: json}]\n", "path json needs data_files"},
         {"datasets: [{path: json, data_files: 3}]\n", "data_files names no file"},
         {"datasets: [{path: json, data_files: [3]}]\n", "data_files is a path"},
