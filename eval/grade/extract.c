@@ -110,6 +110,18 @@ static char *text_of(struct reader *r, struct slice t)
     return expr_copy_text(r->pool, t.s, t.n);
 }
 
+/* 1,000 is a thousand and 0,125 an eighth: behind a leading 0 the comma is a decimal one. The reference
+ * cannot read 0,125,000 (two points) nor -0,125 (the zeros stay behind the sign). */
+static const struct expr *comma_number(struct reader *r, struct slice t, const char **reason)
+{
+    t = slice_trim(slice_replace(r->pool, t, ",", t.n > 0 && t.s[0] == '0' ? "." : ""));
+    const bool zeros = t.n > 2 && t.s[0] == '-' && t.s[1] == '0' && !memchr(t.s, '.', t.n)
+                       && strspn(t.s + 1, "0") < t.n - 1;
+    const struct expr *e = zeros && !r->strict ? NULL : expr_number(r->pool, t.s, t.n);
+    *reason = e ? *reason : "a number with commas, a leading 0 and more than one of them";
+    return e;
+}
+
 /* Normal LaTeX to a value, the part behind the last equals sign when the whole has none. */
 static const struct expr *parse_latex(struct reader *r, struct slice t, const char **reason)
 {
@@ -120,8 +132,7 @@ static const struct expr *parse_latex(struct reader *r, struct slice t, const ch
     }
     bool real = r->strict || !pattern_find(r->patterns, PATTERN_COMPLEX, t, 0, &m);
     if (memchr(t.s, ',', t.n) && pattern_find(r->patterns, PATTERN_COMMA_NUMBER, t, 0, &m)) {
-        t = slice_trim(slice_replace(r->pool, t, ",", ""));
-        return expr_number(r->pool, t.s, t.n);
+        return comma_number(r, t, reason);
     }
     const struct expr *e = latex_parse(r->pool, text, real, r->strict, reason);
     if (!e) {

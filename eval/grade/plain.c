@@ -13,11 +13,13 @@ struct plain {
     struct expr_pool *pool;
     const char *s, *end;
     int depth;
+    int brackets; /* open */
 };
 
 static void skip_spaces(struct plain *p)
 {
-    while (p->s < p->end && (*p->s == ' ' || *p->s == '\t' || *p->s == '\n')) {
+    while (p->s < p->end && (*p->s == ' ' || *p->s == '\t' || *p->s == '\n' || *p->s == '\f'
+                             || (*p->s == '\r' && p->brackets > 0))) {
         p->s++;
     }
 }
@@ -45,8 +47,11 @@ static const struct expr *sum(struct plain *p);
 static const struct expr *atom(struct plain *p)
 {
     if (take(p, "(")) {
+        p->brackets++;
         const struct expr *e = sum(p);
-        return e && take(p, ")") ? e : NULL;
+        const bool closed = e && take(p, ")");
+        p->brackets--;
+        return closed ? e : NULL;
     }
     skip_spaces(p);
     const char *const start = p->s;
@@ -144,8 +149,10 @@ static const struct expr *sum(struct plain *p)
 
 const struct expr *plain_parse(struct expr_pool *pool, struct slice text)
 {
-    struct plain p = {.pool = pool, .s = text.s, .end = text.s + text.n};
+    const struct slice t = slice_trim(text);
+    struct plain p = {.pool = pool, .s = t.s, .end = t.s + t.n};
     const struct expr *e = sum(&p);
     skip_spaces(&p);
-    return e && p.s == p.end ? e : NULL;
+    /* A return ends the expression: what is behind it is not looked at. */
+    return e && (p.s == p.end || *p.s == '\r') ? e : NULL;
 }
