@@ -15,7 +15,7 @@
 
 enum { ROWS = 7, MOST = 1200, VOCAB = OPS_HEAD_CHUNK + 77, LD = OPS_HEAD_CHUNK + 80 };
 
-static const enum cpu_tier TIERS[] = {TIER_REF, TIER_AVX2, TIER_AVX512};
+static const enum cpu_tier TIERS[] = {TIER_REF, TIER_AVX2, TIER_AVX512, TIER_AMX};
 enum { TIER_ROWS = sizeof TIERS / sizeof TIERS[0] };
 static const int WIDTHS[] = {1, 2, 15, 33, 64, 577};
 enum { WIDTH_COUNT = sizeof WIDTHS / sizeof WIDTHS[0] };

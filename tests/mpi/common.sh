@@ -26,3 +26,10 @@ numbers() { # folder: its log without times, as numbers.jsonl beside it
     sed -E 's/"(step_time|time\/[a-z]+|limit_fraction|eval_[a-z_]*runtime|eval_[a-z]*_per_second)":[0-9.e+-]*,?//g' \
         "$1/log.jsonl" >"$1/numbers.jsonl"
 }
+
+# Kills a session by the id of its first process (of setsid): mpirun and the ranks it started, which
+# are in groups of their own. Nobody else's runs are touched.
+kill_session() {
+    pkill -KILL -s "$1" 2>/dev/null || true
+    wait "$1" 2>/dev/null || true
+}

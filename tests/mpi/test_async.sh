@@ -31,8 +31,7 @@ kill_when() { # folder ranks lines: kills when the log has that many lines
         [ -e "$folder/log.jsonl" ] && [ "$(wc -l <"$folder/log.jsonl")" -ge "$lines" ] && break
         sleep 0.01
     done
-    pkill -KILL -s "$pid" 2>/dev/null || true # its session: mpirun and the ranks
-    wait "$pid" 2>/dev/null || true
+    kill_session "$pid"
 }
 
 for lines in 1 2 3 4 5; do # beside checkpoints and between them

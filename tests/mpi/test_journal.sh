@@ -18,9 +18,7 @@ kill_inside() { # folder ranks: waits until a later round's journals hold some c
         [ "$bytes" -gt 4000 ] && break
         sleep 0.01
     done
-    kill -KILL -- "-$pid" 2>/dev/null || true
-    pkill -KILL -f "output_dir=$folder" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
+    kill_session "$pid"
     [ "$bytes" -gt 4000 ] || { echo "no journal of round 1 was seen"; exit 1; }
 }
 

@@ -41,8 +41,7 @@ for lines in 1 3; do # killed when member 1 has so many log lines
         [ -e "$log" ] && [ "$(wc -l <"$log")" -ge "$lines" ] && break
         sleep 0.01
     done
-    pkill -KILL -s "$pid" 2>/dev/null || true # its session: mpirun and the ranks
-    wait "$pid" 2>/dev/null || true
+    kill_session "$pid"
     all 1 "$folder" >/dev/null 2>"$scratch/err" || { cat "$scratch/err"; exit 1; }
     check "$folder"
 done

@@ -16,9 +16,7 @@ kill_after() { # checkpoint folder to wait for, then command
         [ -e "$wanted" ] && break
         sleep 0.05
     done
-    kill -KILL -- "-$pid" 2>/dev/null || true
-    pkill -KILL -f "output_dir=$(dirname "$wanted")" 2>/dev/null || true
-    wait "$pid" 2>/dev/null || true
+    kill_session "$pid"
     [ -e "$wanted" ]
 }
 
