@@ -22,6 +22,14 @@ same() { # file folder folder ...: byte-identical
     done
 }
 
+trains() { # folder: every step has a gradient, else its ratios and bits prove little
+    if grep -v '"grad_norm":[0-9.e-]*[1-9]' "$1/log.jsonl" | grep -q .; then
+        echo "$1: a step without gradient"
+        cut -c1-300 "$1/log.jsonl"
+        exit 1
+    fi
+}
+
 numbers() { # folder: its log without times, as numbers.jsonl beside it
     sed -E 's/"(step_time|time\/[a-z]+|limit_fraction|eval_[a-z_]*runtime|eval_[a-z]*_per_second)":[0-9.e+-]*,?//g' \
         "$1/log.jsonl" >"$1/numbers.jsonl"

@@ -4,7 +4,8 @@
 # and every on-policy ratio is exactly 1.
 . "$(dirname "$0")/common.sh"
 common="grpo recipes/demo.yaml world_size=4 per_device_train_batch_size=16 num_generations=8 max_steps=3
-    eval_on_start=false save_steps=100 max_completion_length=40 generation_kwargs={\"min_new_tokens\":30}"
+    eval_on_start=false save_steps=100 max_completion_length=40 generation_kwargs={\"min_new_tokens\":30}
+    reward_funcs=[soft_overlong_punishment] max_completion_len=40 soft_punish_cache=39"
 names=()
 go() { # name ranks keys...
     local name=$1 n=$2
@@ -23,6 +24,7 @@ go all 2 speculation=always rollout_page_size=32 rollout_pages=8 rollout_rows=24
 go wide 4 rollout_page_size=128 rollout_rows=200
 same adapter_model.safetensors "${names[@]}"
 same completions.jsonl "${names[@]}"
+trains "$scratch/plain"
 if grep -h '"on_policy_logp_delta_max":' "$scratch"/*/log.jsonl | grep -v '"on_policy_logp_delta_max":0.0[,}]'; then
     echo "a ratio is not 1"
     exit 1
@@ -37,4 +39,5 @@ go known2 2 speculation=always rollout_history=1000 rollout_rows=9
 go unknown 2 speculation=always rollout_history=0
 same adapter_model.safetensors "$scratch/known" "$scratch/known2" "$scratch/unknown"
 same completions.jsonl "$scratch/known" "$scratch/known2" "$scratch/unknown"
+trains "$scratch/known"
 echo "${#names[@]} schedules: byte-identical, every ratio 1"
