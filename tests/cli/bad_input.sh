@@ -100,6 +100,13 @@ also "it has 'txet', 'other'"
 printf '{"text":"2"}\n{"text":\n' >rows.jsonl
 expect 3 "rows.jsonl:2:" sft
 expect 3 "/nowhere.jsonl: no such dataset" sft dataset_name=/nowhere.jsonl
+: >rows.jsonl
+expect 2 "the dataset has no row with a label (0 dropped)" sft
+for method in dpo kto reward-model; do
+    expect 2 "the dataset has no" "$graft" $method sft.yaml model_name_or_path="$model" max_steps=1
+done
+printf '{"input_ids":[1,2,3],"labels":[1,9,3]}\n' >rows.jsonl
+expect 3 "rows.jsonl: row 1: labels[1] is neither -100 nor input_ids[1]" sft
 printf '{"text":"2"}\n{"text":"a cat","images":["cat.png"]}\n' >rows.jsonl
 expect 3 "rows.jsonl: row 2: the row has 'images' and models read text alone" sft
 printf '{"text":"2","images":[],"image":null}\n{"messages":[{"role":"user","content":"a"}]}\n' >rows.jsonl

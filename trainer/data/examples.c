@@ -81,10 +81,11 @@ static enum status from_ids(const struct example_config *c, const json_t *row, s
     }
     for (size_t i = 0; i < json_array_size(labels); i++) {
         const json_t *label = json_array_get(labels, i);
-        if (!json_is_integer(label)) {
-            return FAIL(INPUT, "labels[%zu] is neither a token id nor -100", i);
+        d->loss[i] = !json_is_integer(label) || json_integer_value(label) != -100;
+        if (d->loss[i] && !json_equal(label, json_array_get(ids, i))) {
+            return FAIL(INPUT, "labels[%zu] is neither -100 nor input_ids[%zu]: a token's label is "
+                               "the token itself", i, i);
         }
-        d->loss[i] = json_integer_value(label) != -100;
     }
     return STATUS_OK;
 }

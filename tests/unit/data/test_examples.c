@@ -105,6 +105,7 @@ static const struct {
     {"{\"input_ids\":[1,2],\"labels\":[1]}", PLAIN, {"1 labels", "2 input_ids"}},
     {"{\"input_ids\":[1,2],\"labels\":7}", PLAIN, {"labels"}},
     {"{\"input_ids\":[1,2],\"labels\":[1,\"x\"]}", PLAIN, {"labels[1]"}},
+    {"{\"input_ids\":[1,2],\"labels\":[1,5]}", PLAIN, {"labels[1]", "input_ids[1]"}},
     {"{\"input_ids\":[1,2],\"assistant_masks\":[1]}", PLAIN, {"assistant_masks", "2 input_ids"}},
     {"{\"input_ids\":[1,2],\"assistant_masks\":[1,\"x\"]}", PLAIN, {"assistant_masks[1]"}},
     {"{\"text\":\"hello\"}", COMPLETION_NEEDED, {"completion_only_loss", "'completion'", "text"}},

@@ -53,6 +53,22 @@ static void batches_without_labels_are_left_out(void **state)
     assert_int_equal(s.outputs, 10);
 }
 
+/* No rows, or none after drop_last: nothing is held, and the method's own words refuse the run. */
+static void no_step_holds_nothing(void **state)
+{
+    (void)state;
+    const int64_t tokens[] = {10, 20, 30, 40};
+    struct sft_plan plan = PLAN;
+    plan.rows = 0;
+    struct step_size s = find(&plan, tokens, tokens, 2, 100, 3);
+    assert_true(s.tokens == 0 && s.longest == 0);
+    plan = PLAN;
+    plan.per_device = 5;
+    plan.drop_last = true;
+    s = find(&plan, tokens, tokens, 2, 100, 3);
+    assert_true(s.tokens == 0 && s.longest == 40);
+}
+
 /* More steps than are gone through: nothing a run could do exceeds the answer. */
 static void long_runs_are_bounded(void **state)
 {
@@ -77,6 +93,7 @@ int main(void)
         cmocka_unit_test(a_shard_packs_its_rows),
         cmocka_unit_test(shards_split_a_step),
         cmocka_unit_test(batches_without_labels_are_left_out),
+        cmocka_unit_test(no_step_holds_nothing),
         cmocka_unit_test(long_runs_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
