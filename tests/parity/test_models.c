@@ -48,13 +48,16 @@ static void need(enum status status, const char *what)
     }
 }
 
+static int outside; /* comparisons that failed: all are told before the test fails */
+
 static void check_worst(const char *what, const struct parity_worst *w)
 {
     print_message("  %-44s logits %.1e logp %.1e loss %.1e d_embed %.1e grad %.1e\n", what,
                   w->logits, w->logp, w->loss, w->d_embed, w->grad);
     if (w->logits > LIMITS.logits || w->logp > LIMITS.logp || w->loss > LIMITS.loss
         || w->d_embed > LIMITS.d_embed || w->grad > LIMITS.grad) {
-        fail_msg("%s is outside the limits (worst gradient: %s)", what, w->grad_name);
+        print_error("%s is outside the limits (worst gradient: %s)\n", what, w->grad_name);
+        outside++;
     }
 }
 
@@ -199,7 +202,11 @@ static void on_tiers(void (*fn)(struct ops_context *ops, const char *path, const
 static void run_folder(struct ops_context *ops, const char *path, const char *name)
 {
     struct model *m;
-    need(model_open(&m, path, NULL), path);
+    if (model_open(&m, path, NULL) != STATUS_OK) {
+        print_error("%s: %s\n", path, status_message());
+        outside++;
+        return;
+    }
     run_base(m, ops, path, name);
     run_adapter(m, ops, path, name);
     model_close(m);
@@ -223,6 +230,7 @@ static void golden_models_agree(void **state)
     (void)state;
     char root[PATH_BYTES];
     int tried = 0;
+    outside = 0;
     DIR *dir = opendir(shared_path("golden/models", root));
     if (!dir) {
         print_message("skipped: %s is not there\n", root);
@@ -237,6 +245,7 @@ static void golden_models_agree(void **state)
     }
     (void)closedir(dir);
     assert_true(tried > 0);
+    assert_int_equal(outside, 0);
 }
 
 static void run_gguf(struct ops_context *ops, const char *path, const char *name)
@@ -266,6 +275,7 @@ static void gguf_models_agree(void **state)
     (void)state;
     char root[PATH_BYTES];
     int tried = 0;
+    outside = 0;
     DIR *dir = opendir(shared_path("golden/quant/gguf", root));
     if (!dir) {
         print_message("skipped: %s is not there\n", root);
@@ -280,6 +290,7 @@ static void gguf_models_agree(void **state)
     }
     (void)closedir(dir);
     assert_true(tried > 0);
+    assert_int_equal(outside, 0);
 }
 
 static void run_bnb(struct ops_context *ops, const char *path, const char *name)
@@ -301,6 +312,7 @@ static void bitsandbytes_models_agree(void **state)
                  {"bnb_llama_nf4_bf16store", NULL},
                  {"bnb_llama_fp4", "FP4"},
                  {"bnb_llama_int8", "I8"}};
+    outside = 0;
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         char root[PATH_BYTES];
         char path[PATH_BYTES];
@@ -319,6 +331,7 @@ static void bitsandbytes_models_agree(void **state)
             fail_msg("%s: %s", path, status_message());
         }
     }
+    assert_int_equal(outside, 0);
 }
 
 int main(void)

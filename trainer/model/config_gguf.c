@@ -197,7 +197,10 @@ static enum status read_scales(struct model_config *c, const struct gguf *g)
     if ((gemma2 && c->layers == 46) || (gemma3 && c->layers == 62)) {
         c->attn_scale = (float)(1.0 / sqrt((double)c->hidden / (double)c->heads));
     }
-    TRY(read_float(c, g, "attn_logit_softcapping", gemma2 ? 50.0 : 0.0, &attn_cap));
+    attn_cap = 0.0; /* no other attention looks at the key */
+    if (gemma2) {
+        TRY(read_float(c, g, "attn_logit_softcapping", 50.0, &attn_cap));
+    }
     TRY(read_float(c, g, "final_logit_softcapping", gemma2 ? 30.0 : 0.0, &final_cap));
     c->attn_softcap = (float)attn_cap;
     c->final_softcap = (float)final_cap;

@@ -264,11 +264,13 @@ static enum status read_switches(struct model_config *c, const struct class_row 
             return FAIL(INPUT, "%s: 'query_pre_attn_scalar' must be positive", where);
         }
         c->attn_scale = (float)(1.0 / sqrt(scalar));
-        /* Absent means the class default, an explicit null none. */
-        const bool attn_absent = !json_object_get(json, "attn_logit_softcapping");
+        /* Absent means the class default, an explicit null none. Gemma 3 has the attention's key
+         * too, and its attention does not look at it. */
+        const bool attn_absent =
+            row->attn_softcap == 0.0 || !json_object_get(json, "attn_logit_softcapping");
         const bool final_absent = !json_object_get(json, "final_logit_softcapping");
-        TRY(config_number(json, "attn_logit_softcapping", attn_absent ? row->attn_softcap : 0.0,
-                          where, &attn_cap));
+        TRY(config_number(attn_absent ? NULL : json, "attn_logit_softcapping",
+                          attn_absent ? row->attn_softcap : 0.0, where, &attn_cap));
         TRY(config_number(json, "final_logit_softcapping", final_absent ? row->final_softcap : 0.0,
                           where, &final_cap));
         c->attn_softcap = (float)attn_cap;

@@ -108,6 +108,21 @@ static void families_read_their_switches(void **state)
     "\"original_max_position_embeddings\":16"
 
 /* The old and the new spelling mean the same. */
+/* Gemma 2 caps scores and logits; Gemma 3 has both keys and its attention reads neither. */
+static void softcaps_are_the_class_s(void **state)
+{
+    (void)state;
+    const struct model_config *c = accept(MODEL("gemma2", ""));
+    assert_true(c->attn_softcap == 50.0f && c->final_softcap == 30.0f);
+    c = accept(MODEL("gemma2", ",\"attn_logit_softcapping\":null,\"final_logit_softcapping\":7"));
+    assert_true(c->attn_softcap == 0.0f && c->final_softcap == 7.0f);
+    c = accept(MODEL("gemma3_text",
+                     ",\"attn_logit_softcapping\":4,\"final_logit_softcapping\":5"));
+    assert_true(c->attn_softcap == 0.0f && c->final_softcap == 5.0f);
+    c = accept(MODEL("gemma3_text", ""));
+    assert_true(c->attn_softcap == 0.0f && c->final_softcap == 0.0f);
+}
+
 static void rope_spellings_agree(void **state)
 {
     (void)state;
@@ -304,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(families_read_their_switches),
+        cmocka_unit_test(softcaps_are_the_class_s),
         cmocka_unit_test(rope_spellings_agree),
         cmocka_unit_test(stop_ids_come_as_number_or_list),
         cmocka_unit_test(hostile_values_are_refused),
