@@ -417,6 +417,7 @@ struct ops_options {
     int threads;          /* 0: one per CPU this process may use */
     enum compute compute;
     int k_slices;         /* 0 means 1 */
+    const int *cpus;      /* of the threads, all given (places.h); NULL: the system places them */
 };
 
 /* Opens a CPU context: pool, scratch and the best tier (or GRAFT_ISA's). Close with

@@ -1,10 +1,10 @@
 /* doctor: what this machine offers, with a quick measurement of products and memory. */
 #include <inttypes.h>
-#include <sched.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "eval/sandbox/sandbox.h"
+#include "kernels/base/places.h"
 #include "kernels/ops.h"
 #include "recipes/commands.h"
 #include "recipes/measure.h"
@@ -34,12 +34,6 @@ static void read_line(const char *path, const char *key, char *out, size_t size)
     }
 }
 
-static int usable_cores(void)
-{
-    cpu_set_t set;
-    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
-}
-
 static void add_text(json_t *out, const char *key, const char *value)
 {
     (void)json_object_set_new(out, key, json_string(*value ? value : "unknown"));
@@ -50,7 +44,7 @@ static void add_machine(json_t *out)
     char text[512];
     read_line("/proc/cpuinfo", "model name", text, sizeof text);
     add_text(out, "cpu", text);
-    (void)json_object_set_new(out, "cores", json_integer(usable_cores()));
+    (void)json_object_set_new(out, "cores", json_integer(cpu_allowed()));
     (void)json_object_set_new(out, "cores_online", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
     read_line("/sys/fs/cgroup/cpu.max", NULL, text, sizeof text);
     add_text(out, "cgroup_cpu", *text ? text : "none");
@@ -63,6 +57,20 @@ static void add_machine(json_t *out)
     add_text(out, "memory_available", text);
     read_line("/sys/fs/cgroup/memory.max", NULL, text, sizeof text);
     add_text(out, "cgroup_memory", *text ? text : "none");
+}
+
+/* CPUs of the threads, as a run of this many finds them. */
+static void add_binding(int threads, json_t *out)
+{
+    struct places places;
+    int cpus[PLACES_MOST];
+    char text[512];
+    int nodes;
+    places_read(&places, false, 0, 1);
+    (void)places_order(&places.own, cpus, &nodes);
+    (void)json_object_set_new(out, "numa_nodes", json_integer(nodes));
+    places_tell(&places, threads > 0 ? threads : places_threads(&places), text, sizeof text);
+    add_text(out, "binding", text);
 }
 
 static void add_libraries(json_t *out)
@@ -168,6 +176,7 @@ enum status cmd_doctor(const struct command_args *args)
         return FAIL(MEMORY, "doctor: out of memory");
     }
     add_machine(out);
+    add_binding((int)args->threads, out);
     add_libraries(out);
     TRY_TO(status, done, add_sandbox(out));
     TRY_TO(status, done, add_gemm(COMPUTE_BF16, (int)args->threads, out, "bf16_gflops"));

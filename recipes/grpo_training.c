@@ -84,6 +84,7 @@ static enum status open_rewards(const struct run *r, struct reward_set *set)
         .parameters = parameters,
         .compute = (enum compute)c->compute,
         .threads = pool_threads(r->ops->pool),
+        .cpus = pool_cpus(r->ops->pool),
         .system_prompt = c->system_prompt,
         .template_kwargs = c->chat_template_kwargs,
     };

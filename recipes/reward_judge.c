@@ -80,7 +80,9 @@ static enum status judge_open(struct judge **out, const struct reward_judge_opti
     if (!j) {
         return FAIL(MEMORY, "%s: no memory", folder);
     }
-    const struct ops_options ops = {.threads = options->threads, .compute = options->compute};
+    const struct ops_options ops = {.threads = options->threads,
+                                    .compute = options->compute,
+                                    .cpus = options->cpus};
     j->options = *options;
     param_set_open(&j->params);
     TRY(ops_context_open(&j->ops, &ops));

@@ -13,6 +13,7 @@ struct reward_judge_options {
     const json_t *parameters;     /* of the rewards; borrowed */
     enum compute compute;         /* of reward models */
     int threads;                  /* of one model; 0: all cores */
+    const int *cpus;              /* of the threads, NULL: anywhere. Borrowed while models open */
     const char *system_prompt;    /* that prompts get in front; NULL: none. Borrowed */
     const json_t *template_kwargs; /* borrowed; NULL: none */
 };

@@ -16,15 +16,15 @@ enum { PATH_CAP = 4096, TEMPLATE_CAP = 4 << 20 };
 static enum status open_backend(struct run *r)
 {
     const struct recipe *c = &r->recipe;
-    int64_t threads = c->threads;
-    if (threads == 0 && r->comm.local_size > 1) { /* ranks of a node share its cores */
-        const int64_t cores = cpu_allowed();
-        threads = cores / r->comm.local_size > 0 ? cores / r->comm.local_size : 1;
-    }
+    int cpus[PLACES_MOST];
+    r->places.local_rank = r->comm.local_rank;
+    r->places.local_size = r->comm.local_size;
+    const int threads = c->threads > 0 ? (int)c->threads : places_threads(&r->places);
     const struct ops_options options = {
-        .threads = (int)threads,
+        .threads = threads,
         .compute = (enum compute)c->compute,
         .k_slices = (int)c->k_slices,
+        .cpus = places_pin(&r->places, threads, cpus) ? cpus : NULL,
     };
     TRY(ops_context_open(&r->own_ops, &options));
     r->ops = &r->own_ops;
@@ -155,9 +155,20 @@ static enum status start_helper(struct run *r)
     return STATUS_OK;
 }
 
+/* Before helper and MPI: both inherit the mask. */
+static void open_places(struct run *r)
+{
+    int rank;
+    int size;
+    const bool launched = comm_launched(&rank, &size);
+    places_read(&r->places, launched, rank, size);
+    places_widen(&r->places);
+}
+
 enum status run_open(struct run *r, const struct command_args *args, enum recipe_method method)
 {
     *r = (struct run){0};
+    open_places(r);
     param_set_open(&r->params);
     TRY(command_open_recipe(args, method, &r->recipe));
     TRY(start_helper(r));

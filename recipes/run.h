@@ -6,6 +6,7 @@
 
 #include "adapters/adapter.h"
 #include "eval/run.h"
+#include "kernels/base/places.h"
 #include "recipes/cli.h"
 #include "recipes/measure.h"
 #include "recipes/procedural.h"
@@ -34,6 +35,7 @@ struct run {
     struct helper *helper; /* starts judges' processes; NULL: no reward needs one */
     const struct run *leader; /* a member of a population: helper, ranks, backend, model and tokenizer
                                  are the leader's; NULL: its own */
+    struct places places; /* CPUs of this rank and its node */
     struct comm comm;
     bool comm_open;
     struct ops_context *ops;

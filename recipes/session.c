@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "kernels/base/places.h"
+
 static enum status open_adapter(struct session *s, const char *folder)
 {
     struct adapter_config config = {0};
@@ -18,6 +20,20 @@ static enum status open_adapter(struct session *s, const char *folder)
     return STATUS_OK;
 }
 
+enum status session_open_ops(struct ops_context *ops, int threads, enum compute compute)
+{
+    struct places places;
+    int cpus[PLACES_MOST];
+    places_read(&places, false, 0, 1);
+    threads = threads > 0 ? threads : places_threads(&places);
+    const struct ops_options options = {
+        .threads = threads,
+        .compute = compute,
+        .cpus = places_pin(&places, threads, cpus) ? cpus : NULL,
+    };
+    return ops_context_open(ops, &options);
+}
+
 enum status session_open(struct session *s, const struct command_args *args)
 {
     *s = (struct session){0};
@@ -26,9 +42,7 @@ enum status session_open(struct session *s, const struct command_args *args)
         return FAIL(USAGE, "%s: --model is missing", args->command->name);
     }
     const bool full = args->compute && strcmp(args->compute, "float32") == 0;
-    const struct ops_options options = {.threads = (int)args->threads,
-                                        .compute = full ? COMPUTE_F32 : COMPUTE_BF16};
-    TRY(ops_context_open(&s->ops, &options));
+    TRY(session_open_ops(&s->ops, (int)args->threads, full ? COMPUTE_F32 : COMPUTE_BF16));
     s->ops_open = true;
     TRY(model_open(&s->model, args->model, &(struct model_options){.context = args->context}));
     if (args->adapter) {

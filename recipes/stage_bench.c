@@ -35,13 +35,11 @@ enum status bench_open(struct bench *b, const struct command_args *args, int64_t
     }
     const bool full = args->compute ? strcmp(args->compute, "float32") == 0
                                     : strcmp(base, "fp32") == 0;
-    const struct ops_options options = {.threads = (int)args->threads,
-                                        .compute = full ? COMPUTE_F32 : COMPUTE_BF16};
     const struct model_options how = {
         .context = context,
         .quantize = strcmp(base, "nf4") == 0 ? QUANTIZE_NF4 : QUANTIZE_NONE,
     };
-    TRY(ops_context_open(&s->ops, &options));
+    TRY(session_open_ops(&s->ops, (int)args->threads, full ? COMPUTE_F32 : COMPUTE_BF16));
     s->ops_open = true;
     TRY(model_open(&s->model, args->model, &how));
     return work_costs_of(s->model, 0.0, false, &b->work);

@@ -17,6 +17,7 @@ enum { SPIN_LIMIT = 2000, YIELD_LIMIT = 4000, MAX_THREADS = 1024 };
 struct worker {
     struct pool *pool;
     int index;
+    int cpu; /* -1: anywhere */
     pthread_t thread;
 };
 
@@ -30,6 +31,9 @@ struct pool {
     int64_t items;
     pthread_mutex_t lock;
     pthread_cond_t wake;
+    bool pinned;
+    cpu_set_t before; /* the caller's mask when it is pinned */
+    int *cpus;        /* NULL: not pinned */
     struct worker workers[];
 };
 
@@ -63,11 +67,23 @@ static unsigned wait_round(struct pool *p, unsigned seen)
     return atomic_load_explicit(&p->round, memory_order_acquire);
 }
 
+/* Puts the calling thread on one CPU. Where that fails it works all the same. */
+static bool pin_self(int cpu)
+{
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET((size_t)cpu, &one);
+    return sched_setaffinity(0, sizeof one, &one) == 0;
+}
+
 static void *worker_main(void *arg)
 {
     struct worker *w = arg;
     struct pool *p = w->pool;
     unsigned seen = 0;
+    if (w->cpu >= 0) {
+        (void)pin_self(w->cpu);
+    }
     for (;;) {
         seen = wait_round(p, seen);
         if (atomic_load(&p->stop)) {
@@ -88,6 +104,11 @@ static void start_round(struct pool *p)
 
 enum status pool_open(struct pool **out, int threads)
 {
+    return pool_open_pinned(out, threads, NULL);
+}
+
+enum status pool_open_pinned(struct pool **out, int threads, const int *cpus)
+{
     *out = NULL;
     if (threads == 0) {
         threads = cpu_allowed();
@@ -96,14 +117,21 @@ enum status pool_open(struct pool **out, int threads)
         return FAIL(USAGE, "threads: %d is not in 1..%d", threads, MAX_THREADS);
     }
     struct pool *p = calloc(1, sizeof *p + (size_t)threads * sizeof p->workers[0]);
-    if (!p) {
+    int *own = cpus ? malloc((size_t)threads * sizeof *own) : NULL;
+    if (!p || (cpus && !own)) {
+        free(p);
+        free(own);
         return FAIL(MEMORY, "thread pool: no memory for %d threads", threads);
     }
+    if (own) {
+        memcpy(own, cpus, (size_t)threads * sizeof *own);
+    }
+    p->cpus = own;
     p->threads = 1;
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_cond_init(&p->wake, NULL);
     for (int i = 1; i < threads; i++) {
-        p->workers[i] = (struct worker){.pool = p, .index = i};
+        p->workers[i] = (struct worker){.pool = p, .index = i, .cpu = cpus ? cpus[i] : -1};
         const int err = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
         if (err) {
             pool_close(p);
@@ -112,8 +140,16 @@ enum status pool_open(struct pool **out, int threads)
         }
         p->threads = i + 1;
     }
+    if (cpus && sched_getaffinity(0, sizeof p->before, &p->before) == 0) {
+        p->pinned = pin_self(cpus[0]);
+    }
     *out = p;
     return STATUS_OK;
+}
+
+const int *pool_cpus(const struct pool *p)
+{
+    return p ? p->cpus : NULL;
 }
 
 int pool_threads(const struct pool *p)
@@ -155,7 +191,11 @@ void pool_close(struct pool *p)
     for (int i = 1; i < p->threads; i++) {
         (void)pthread_join(p->workers[i].thread, NULL);
     }
+    if (p->pinned) {
+        (void)sched_setaffinity(0, sizeof p->before, &p->before);
+    }
     (void)pthread_cond_destroy(&p->wake);
     (void)pthread_mutex_destroy(&p->lock);
+    free(p->cpus);
     free(p);
 }

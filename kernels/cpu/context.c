@@ -48,7 +48,7 @@ enum status ops_context_open_tier(struct ops_context *c, const struct ops_option
         .compute = options->compute,
         .k_slices = options->k_slices ? options->k_slices : 1,
     };
-    TRY_TO(status, fail, pool_open(&c->pool, options->threads));
+    TRY_TO(status, fail, pool_open_pinned(&c->pool, options->threads, options->cpus));
     TRY_TO(status, fail, open_scratch(c, &table));
     if (!select_fill(tier, table)) {
         TRY_TO(status, fail, FAIL(DEVICE, "tier %s: no kernels for it; use %s",

@@ -37,7 +37,8 @@ enum { SETTING_COUNT = sizeof SETTINGS / sizeof SETTINGS[0] };
 
 static void open_or_skip(struct ops_context *c, const struct setting *s, int threads)
 {
-    const struct ops_options o = {threads, s->compute, s->slices};
+    const struct ops_options o = {
+        .threads = threads, .compute = s->compute, .k_slices = s->slices};
     if (s->tier > cpu_best_tier() || (s->pairs && !cpu_has_avx512_bf16())) {
         print_message("this machine lacks the tier\n");
         skip();

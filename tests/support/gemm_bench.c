@@ -103,7 +103,8 @@ void gemm_bench(const char *filter, int64_t m)
     for (int mode = 0; mode < 4; mode++) {
         struct bench_job job;
         const enum cpu_tier tier = mode < 2 ? TIER_AVX2 : TIER_AVX512;
-        const struct ops_options o = {1, mode % 2 ? COMPUTE_BF16 : COMPUTE_F32, 1};
+        const struct ops_options o = {
+            .threads = 1, .compute = mode % 2 ? COMPUTE_BF16 : COMPUTE_F32, .k_slices = 1};
         if (ops_context_open_tier(&job.c, &o, tier) != STATUS_OK) {
             continue;
         }

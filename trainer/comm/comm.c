@@ -7,20 +7,34 @@
 #include "kernels/base/checked.h"
 #include "trainer/comm/comm_internal.h"
 
-static bool launched(void)
+/* A number of the launcher's environment. */
+static int number_of(const char *name, int otherwise)
+{
+    const char *text = getenv(name);
+    const long number = text ? strtol(text, NULL, 10) : -1;
+    return number >= 0 && number < 1 << 16 ? (int)number : otherwise;
+}
+
+bool comm_launched(int *local_rank, int *local_size)
 {
     static const char *const NAMES[] = {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMI_RANK"};
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
         if (getenv(NAMES[i])) {
+            *local_rank = number_of("OMPI_COMM_WORLD_LOCAL_RANK", 0);
+            *local_size = number_of("OMPI_COMM_WORLD_LOCAL_SIZE", 1);
             return true;
         }
     }
+    *local_rank = 0;
+    *local_size = 1;
     return false;
 }
 
 enum status comm_open(struct comm *c)
 {
-    if (launched()) {
+    int rank;
+    int size;
+    if (comm_launched(&rank, &size)) {
         return comm_mpi_open(c);
     }
     comm_self_open(c);

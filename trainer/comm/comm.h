@@ -23,8 +23,11 @@ struct comm {
     void *handle;   /* backend's own */
 };
 
-/* Opens the world: MPI when started by a launcher (OMPI_COMM_WORLD_SIZE, PMIX_RANK or PMI_RANK in
- * the environment), else a world of one. Call once, before threads. */
+/* True when a launcher started this process (OMPI_COMM_WORLD_SIZE, PMIX_RANK or PMI_RANK in the
+ * environment), with its place among the ranks of its node as far as the launcher tells (0 of 1). */
+bool comm_launched(int *local_rank, int *local_size);
+
+/* Opens the world: MPI when started by a launcher, else a world of one. Call once, before threads. */
 MUST_USE enum status comm_open(struct comm *c);
 
 /* out = name and version of the MPI library, "Open MPI v4.1.4". Loads it without starting it. Fails
