@@ -243,7 +243,7 @@ static void add_slices(const struct item *it)
     }
 }
 
-/* One stretch for every strip, in pieces that leave the strip in L1. */
+/* One stretch for every strip, in pieces of the tier's depth. */
 static void multiply_stretch(const struct item *it, const struct stretch *whole)
 {
     const struct product *p = it->p;

@@ -86,7 +86,8 @@ struct gemm_tier {
     int nr;   /* columns of a strip */
     int mr;   /* rows of a tile */
     int pair; /* elements of a unit: 1 or 2 */
-    int depth; /* elements of the reduction per pass, so that a strip of b stays in L1; even */
+    int depth; /* elements of the reduction per pass, even: as many as a strip of b may have without
+                * slowing the tile down; each pass but the first loads the sums again */
     void (*tile)(const struct gemm_tile *t);
     void (*finish)(const struct gemm_finish *f);
     /* Whole groups of columns only. False: the type has no such path and nothing was done.
