@@ -12,6 +12,7 @@ enum {
     TOP = 26,
     BOTTOM = 30,
     MOST_POINTS = 600,
+    MOST_TICKS = 16,
     SMOOTH_FROM = 20
 };
 
@@ -51,7 +52,8 @@ static struct frame find_frame(const struct curve *c)
         f.x0 -= 0.5;
         f.x1 += 0.5;
     }
-    if (!(f.y1 > f.y0)) {
+    /* Values that differ in their last digits alone are flat: steps between them would be lost. */
+    if (!(f.y1 - f.y0 > 1e-9 * fmax(fabs(f.y0), fabs(f.y1)))) {
         const double room = fmax(fabs(f.y0) * 0.1, 1e-9);
         f.y0 -= room;
         f.y1 += room;
@@ -62,14 +64,18 @@ static struct frame find_frame(const struct curve *c)
 static void draw_axes(FILE *out, const struct frame *f)
 {
     const double dy = svg_tick(f->y1 - f->y0, 6);
-    for (double y = ceil(f->y0 / dy) * dy; y <= f->y1 + dy * 1e-9; y += dy) {
+    const double first_y = ceil(f->y0 / dy) * dy;
+    for (int k = 0; k < MOST_TICKS && first_y + k * dy <= f->y1 + dy * 1e-9; k++) {
+        const double y = first_y + k * dy;
         (void)fprintf(out, "<line class=\"grid\" x1=\"%d\" x2=\"%d\" y1=\"%.1f\" y2=\"%.1f\"/>",
                       LEFT, WIDTH - RIGHT, py(f, y), py(f, y));
         (void)fprintf(out, "<text x=\"%d\" y=\"%.1f\" text-anchor=\"end\">%.4g</text>", LEFT - 6,
                       py(f, y) + 4, fabs(y) < dy * 1e-9 ? 0.0 : y);
     }
     const double dx = fmax(svg_tick(f->x1 - f->x0, 6), 1);
-    for (double x = ceil(f->x0 / dx) * dx; x <= f->x1 + dx * 1e-9; x += dx) {
+    const double first_x = ceil(f->x0 / dx) * dx;
+    for (int k = 0; k < MOST_TICKS && first_x + k * dx <= f->x1 + dx * 1e-9; k++) {
+        const double x = first_x + k * dx;
         (void)fprintf(out, "<text x=\"%.1f\" y=\"%d\" text-anchor=\"middle\">%.6g</text>", px(f, x),
                       HEIGHT - BOTTOM + 16, x);
     }

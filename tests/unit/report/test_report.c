@@ -177,6 +177,27 @@ static void curve_points_lie_on_the_axes(void **state)
     free(text);
 }
 
+/* Values one last digit apart, huge and tiny ones, steps far from 0: an axis has a few ticks and ends. */
+static void axes_end(void **state)
+{
+    (void)state;
+    static const double CASES[][2] = {{3.679e-17, 3.6790000000000006e-17}, {1, 1 + 0x1p-52},
+                                      {1e300, -1e300},                     {-5e-324, 5e-324},
+                                      {1e16, 1e16 + 2},                    {0, 1e-30}};
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        const double steps[] = {1e15, 1e15 + 1};
+        char *text = NULL;
+        size_t size;
+        FILE *out = open_memstream(&text, &size);
+        assert_non_null(out);
+        svg_curve(out, &(struct curve){"tight", steps, CASES[i], 2});
+        (void)fclose(out);
+        assert_true(size > 200 && size < 8192);
+        assert_null(strstr(text, "nan"));
+        free(text);
+    }
+}
+
 static void ticks_are_round(void **state)
 {
     (void)state;
@@ -201,6 +222,7 @@ int main(void)
                                         remove_folder),
         cmocka_unit_test_setup_teardown(empty_folder_makes_a_page, open_folder, remove_folder),
         cmocka_unit_test(curve_points_lie_on_the_axes),
+        cmocka_unit_test(axes_end),
         cmocka_unit_test(ticks_are_round),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
