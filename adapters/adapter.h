@@ -80,6 +80,9 @@ MUST_USE enum status adapter_merge_row(void *adapter, const struct linear *l, in
 MUST_USE enum status adapter_save_gguf(const struct adapter *a, const struct model *m,
                                        const char *path);
 
+/* Its lora_dropout, that of the folder it was read from included; NULL: 0. */
+double adapter_dropout(const struct adapter *a);
+
 /* Detaches the hooks from the model and frees. */
 void adapter_close(struct adapter *a);
 

@@ -102,6 +102,11 @@ static enum status attach_score(struct adapter *a, struct model *m)
 }
 
 /* The head reads its parameter, once that has a place. */
+double adapter_dropout(const struct adapter *a)
+{
+    return a ? a->config.lora_dropout : 0.0;
+}
+
 void adapter_bind(struct adapter *a)
 {
     if (a->config.score) {

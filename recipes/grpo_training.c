@@ -169,6 +169,7 @@ static void fill_method(struct grpo_training *t, struct reward_set *rewards)
     config->micro_batch_tokens = c->micro_batch_tokens;
     config->batch_tokens = r->batch_tokens;
     config->recompute = r->recompute;
+    config->dropout = run_dropout(r);
     config->log_completions = c->log_completions;
     config->output_dir = c->output_dir;
     config->top_entropy_quantile = c->top_entropy_quantile;

@@ -107,12 +107,14 @@ static enum status add_batch(const struct memory_request *q, struct memory_plan 
     size_t step;
     size_t scratch;
     const int64_t unit_begin[2] = {0, size->tokens};
+    const struct pass_noise noise = {0};
     const struct pass pass = {.ops = q->ops,
                               .hooks = true,
                               .grad = true,
                               .recompute = p->recompute,
                               .unit_begin = unit_begin,
-                              .units = 1};
+                              .units = 1,
+                              .noise = q->recipe->disable_dropout ? NULL : &noise};
     TRY(model_plan(q->model, &pass, size->tokens, size->outputs, &step, &scratch));
     const size_t outputs = (size_t)size->outputs * sizeof(float) * OUTPUT_ARRAYS;
     (void)snprintf(note, sizeof note, "%" PRId64 " tokens, %" PRId64 " of %" PRId64

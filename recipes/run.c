@@ -439,6 +439,14 @@ enum status run_attach(struct run *r, const struct optim_config *optim)
     return comm_agree(&r->comm, adapter ? attach_adapter(r, optim) : attach_full(r, optim));
 }
 
+struct dropout_config run_dropout(const struct run *r)
+{
+    return (struct dropout_config){
+        .on = adapter_dropout(r->adapter) > 0 && !r->recipe.disable_dropout,
+        .seed = (uint64_t)r->recipe.seed,
+    };
+}
+
 int64_t run_max_steps(const struct recipe *recipe, int64_t steps_per_epoch)
 {
     return recipe->max_steps > 0

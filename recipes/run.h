@@ -115,6 +115,9 @@ struct generate_limits run_limits(const struct run *r);
 MUST_USE enum status run_evaluate(struct run *r, const char *label, bool hooks,
                                   struct eval_result *out);
 
+/* Dropout of a method other than sft: the attached adapter's, unless disable_dropout. */
+struct dropout_config run_dropout(const struct run *r);
+
 /* Steps of the whole run: max_steps, or epochs x steps_per_epoch. */
 int64_t run_max_steps(const struct recipe *recipe, int64_t steps_per_epoch);
 

@@ -80,6 +80,7 @@ struct recipe {
     int64_t lora_r;
     double lora_alpha;
     double lora_dropout;
+    bool disable_dropout;
     struct string_list lora_target_modules;
     struct string_list lora_exclude_modules;
     struct int_list layers_to_transform;

@@ -181,7 +181,6 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"router_aux_loss_coef", FOREIGN_REFUSE, NO, "models have no experts yet"},
     {"auto_find_batch_size", FOREIGN_REFUSE, NO, "set micro_batch_tokens"},
     {"ignore_data_skip", FOREIGN_REFUSE, NO, "a resume is exact"},
-    {"disable_dropout", FOREIGN_REFUSE, NO, "use lora_dropout: 0"},
     {"rollout_func", FOREIGN_REFUSE, NO, "there are no custom rollouts"},
     {"max_tool_calling_iterations", FOREIGN_REFUSE, NO, "there are no tools yet"},
     {"environment_factory", FOREIGN_REFUSE, NO, "there are no environments yet"},

@@ -18,10 +18,12 @@ static const struct {
     {"Resume", "goes on in exactly the order of an uninterrupted run, in any epoch and inside a "
                "round; Transformers starts the order of GRPO's prompts anew.",
      "tests/cli/resume_epochs.sh"},
-    {"Dropout", "acts while gradients are made, in sft. Sampling, the old policy's and the "
-                "reference's log-probs and evaluation have none; lora_dropout is 0 where TRL has "
-                "0.05, and is refused in grpo and rloo.",
-     "tests/unit/recipes/test_keys.c"},
+    {"Dropout", "acts while gradients are made. Sampling, the old policy's and the reference's "
+                "log-probs, the entropies that decide which tokens stay and evaluation have none; where "
+                "TRL takes no old log-probs (gradient_accumulation_steps a multiple of "
+                "steps_per_generation x num_iterations) the ratio is 1, as there. lora_dropout is 0 "
+                "where TRL has 0.05.",
+     "tests/mpi/test_dropout.sh"},
     {"Loss over ranks", "in sft is a mean over all tokens of a step on all ranks, also under compat: "
                         "trl-0.18 (average_tokens_across_devices).",
      "tests/mpi/test_sft_ranks.sh"},

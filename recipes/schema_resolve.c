@@ -118,11 +118,6 @@ static enum status check_sft(const struct recipe *r)
 
 static enum status resolve_grpo(struct recipe *r)
 {
-    if (r->lora_dropout > 0 && r->use_peft) {
-        return FAIL(RECIPE, "recipe: lora_dropout and %s exclude each other: the policy that samples "
-                            "is the one trained; set lora_dropout: 0",
-                    recipe_method_name(r->method));
-    }
     TRY(resolve_round(r));
     if (r->eval_strategy != STRATEGY_NO &&
         r->per_device_eval_batch_size * r->world_size % r->num_generations_eval != 0) {

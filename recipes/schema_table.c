@@ -55,6 +55,7 @@ const struct recipe_default RECIPE_DEFAULTS[] = {
     {"use_bias_correction_kl", RECIPE_GRPO, true, "false"},
     {"beta", RECIPE_DPO | RECIPE_KTO, false, "0.1"},
     {"loss_type", RECIPE_KTO, false, "kto"},
+    {"disable_dropout", RECIPE_DPO | RECIPE_KTO | RECIPE_REWARD_MODEL | RECIPE_DISTILL, false, "true"},
     {"learning_rate", RECIPE_REWARD_MODEL, false, "1e-4"},
     {"learning_rate", RECIPE_DISTILL, false, "2e-5"},
     {"beta", RECIPE_DISTILL, false, "0.5"},

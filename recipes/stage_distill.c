@@ -71,6 +71,7 @@ static enum status train(struct run *r, const struct distill_data *data,
         .limits = sampling_limits(c),
         .micro_batch_tokens = c->micro_batch_tokens,
         .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
+        .dropout = run_dropout(r),
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct distill_env env = {

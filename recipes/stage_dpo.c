@@ -51,6 +51,7 @@ static enum status train(struct run *r, const struct dpo_data *data)
     struct dpo_method_config config = {
         .plan = preference_plan(c, data->train.count),
         .precompute = c->precompute_ref_log_probs,
+        .dropout = run_dropout(r),
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct dpo_env env = {

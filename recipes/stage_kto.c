@@ -73,6 +73,7 @@ static enum status train(struct run *r, const struct kto_data *data)
         .precompute = c->precompute_ref_log_probs,
         .micro_batch_tokens = c->micro_batch_tokens,
         .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
+        .dropout = run_dropout(r),
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct kto_env env = {

@@ -52,6 +52,7 @@ static enum status train(struct run *r, const struct reward_data *data)
         .center = isnan(c->center_rewards_coefficient) ? 0.0 : c->center_rewards_coefficient,
         .micro_batch_tokens = c->micro_batch_tokens,
         .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
+        .dropout = run_dropout(r),
         .eval_batch = c->per_device_eval_batch_size,
     };
     const struct reward_model_env env = {

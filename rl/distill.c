@@ -184,6 +184,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     int64_t *indices;
     int64_t count;
     drop_step(d);
+    d->runner.step = (uint32_t)step;
     TRY(sft_plan_rows(&c->plan, step, &indices, &count));
     d->rows = calloc((size_t)count, sizeof *d->rows);
     d->cost = malloc((size_t)count * sizeof *d->cost);
@@ -244,6 +245,7 @@ static enum status run(void *ctx, const int64_t *units, int64_t count, double *s
     memset(sums, 0, (size_t)(count * METRIC_COUNT) * sizeof *sums);
     for (int64_t i = 0; i < count; i++) {
         trees[i] = live_tree(&d->rows[units[i]]);
+        trees[i].key = (uint32_t)units[i];
     }
     struct run_rows r = {d, units, trees, sums};
     d->runner.pass.grad = true;
@@ -347,7 +349,8 @@ enum status distill_open(struct distiller **out, const struct distill_config *co
     d->config = config;
     d->env = env;
     d->runner = (struct tree_runner){.comm = env->comm,
-                                     .micro_batch_tokens = config->micro_batch_tokens};
+                                     .micro_batch_tokens = config->micro_batch_tokens,
+                                     .dropout = config->dropout};
     d->runner.pass = (struct unit_pass){
         .model = env->model,
         .ops = env->ops,

@@ -47,6 +47,7 @@ struct distill_config {
     struct generate_limits limits;
     int64_t micro_batch_tokens;
     int64_t recompute; /* blocks that the backward computes again, see struct pass */
+    struct dropout_config dropout; /* of the forwards that have a backward */
     int64_t eval_batch;   /* per_device_eval_batch_size */
     /* Tests: completions of a prompt instead of the sampler's. NULL: the sampler. */
     enum status (*script)(void *ctx, int64_t micro_step, int64_t row, struct token_list *out);

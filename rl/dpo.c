@@ -121,6 +121,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     int64_t *indices;
     d->step = step;
     ref_sync_step(&d->sync, step);
+    d->runner.step = (uint32_t)step;
     TRY(sft_plan_rows(plan, step, &indices, &d->count));
     free(d->rows);
     free(d->cost);
@@ -193,6 +194,7 @@ static enum status run(void *ctx, const int64_t *units, int64_t count, double *s
     for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
         rows[i] = &d->rows[units[i]];
         trees[i] = dpo_tree(rows[i]->pair);
+        trees[i].key = (uint32_t)units[i];
     }
     d->runner.pass.grad = true;
     d->runner.pass.reference = !d->ref;
@@ -245,7 +247,8 @@ enum status dpo_open(struct dpo **out, const struct dpo_method_config *config,
     d->env = env;
     d->sync = config->sync;
     d->runner = (struct tree_runner){.comm = env->comm,
-                                     .micro_batch_tokens = config->micro_batch_tokens};
+                                     .micro_batch_tokens = config->micro_batch_tokens,
+                                     .dropout = config->dropout};
     d->runner.pass = (struct unit_pass){
         .model = env->model,
         .ops = env->ops,

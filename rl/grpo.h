@@ -57,6 +57,7 @@ struct grpo_config {
     int64_t batch_tokens;        /* of several groups in one forward/backward: no bit depends on it;
                                     0: micro_batch_tokens */
     int64_t recompute; /* blocks that the backward computes again, see struct pass */
+    struct dropout_config dropout; /* of training forwards: then every row runs alone */
     bool log_completions;        /* write completions.jsonl */
     const char *output_dir;
     struct grpo_follower follower;

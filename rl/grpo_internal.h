@@ -51,6 +51,7 @@ struct grpo_row {
     int64_t slice;   /* into grpo.slices */
     double weight;   /* of each loss token in this step's loss */
     double bonus;    /* of each kept token's entropy */
+    uint32_t key;    /* of its dropout: the row's number in the run */
     float *correction; /* NULL: none */
 };
 
@@ -94,6 +95,7 @@ struct grpo {
     double num_tokens;       /* running total, TRL's num_tokens */
     struct entropy_control entropy;
     struct unit_pass pass;
+    struct pass_noise noise; /* of the passes with backward, when there is dropout */
 };
 
 /* Loss tokens of a row: none when it is masked. */

@@ -426,6 +426,9 @@ static enum status gather_records(const struct grpo *g, struct grpo_record **by_
 static void log_delta(const struct grpo *g, const struct grpo_record *records, json_t *line)
 {
     double largest = 0.0;
+    if (g->config->dropout.on) {
+        return; /* the training forward is another function than the sampler's */
+    }
     for (int64_t i = 0; i < g->row_count; i++) {
         largest = fmax(largest, records[i].sums.max_delta);
     }

@@ -110,7 +110,8 @@ static bool scores_late(const struct grpo *g, const struct live_round *live)
 {
     const struct grpo_plan *plan = &g->config->plan;
     const int64_t end = g->first + g->window;
-    return !grpo_filters(g) && grpo_plan_round_of(plan, end) > live->index
+    return !grpo_filters(g) && !g->config->dropout.on
+           && grpo_plan_round_of(plan, end) > live->index
            && (g->first == 0 || grpo_plan_round_of(plan, g->first - 1) < live->index);
 }
 

@@ -20,6 +20,7 @@ struct run_list {
     struct piece *pieces;
     struct pack_unit *trees;
     struct pack_branch *branches;
+    uint32_t *keys; /* of the pieces, when there is dropout */
     int64_t count;
     int64_t used_branches;
     int64_t tokens;
@@ -29,7 +30,7 @@ int64_t grpo_cut_piece(const struct grpo *g, const struct grpo_row *rows, const 
                        int64_t from, struct pack_branch *branches)
 {
     const int64_t end = u->first_row + u->row_count;
-    const bool alone = g->config->rollout.limits.unshared;
+    const bool alone = g->config->rollout.limits.unshared || g->config->dropout.on;
     int64_t tokens = 0;
     int64_t count = 0;
     for (int64_t i = from; i < end && (count == 0 || !alone); i++) {
@@ -73,7 +74,12 @@ static void each_row(void *ctx, const struct unit_outputs *out)
 static enum status flush(struct run_list *l)
 {
     struct unit_pass *pass = &l->g->pass;
+    struct pass_noise *noise = &l->g->noise;
     if (l->count > 0) {
+        *noise = (struct pass_noise){.seed = l->g->config->dropout.seed,
+                                     .step = (uint32_t)l->g->step,
+                                     .unit_key = l->keys};
+        pass->noise = l->g->config->dropout.on ? noise : NULL;
         TRY(l->work->reference ? unit_pass_reference(pass, l->trees, l->count, each_row, l)
                                : unit_pass_run(pass, l->trees, l->count, each_row, l));
     }
@@ -102,6 +108,7 @@ static enum status run_units(struct run_list *l, const int64_t *order, int64_t c
                 continue; /* the branches move to the front of the list */
             }
             l->pieces[l->count] = piece;
+            l->keys[l->count] = l->work->rows[at].key; /* with dropout a row is a piece */
             l->trees[l->count++] = tree;
             l->used_branches += piece.count;
             l->tokens += tokens;
@@ -124,13 +131,16 @@ enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, const int64
         .pieces = malloc((size_t)rows * sizeof *l.pieces + 1),
         .trees = malloc((size_t)rows * sizeof *l.trees + 1),
         .branches = malloc((size_t)rows * sizeof *l.branches + 1),
+        .keys = malloc((size_t)rows * sizeof *l.keys + 1),
     };
-    const enum status status = l.pieces && l.trees && l.branches
+    const enum status status = l.pieces && l.trees && l.branches && l.keys
                                    ? run_units(&l, order, count)
                                    : FAIL(MEMORY, "step: no memory for %lld rows", (long long)rows);
+    g->pass.noise = NULL; /* its keys go */
     free(l.pieces);
     free(l.trees);
     free(l.branches);
+    free(l.keys);
     return status;
 }
 
@@ -139,6 +149,17 @@ struct objective_ctx {
     struct grpo *g;
     double *sums;
 };
+
+/* True when the training forward's own log-probs are those that its ratios are taken against, which
+ * are then 1: TRL scores a round before training on it only where an optimizer step trains less than
+ * all of its visits. Without dropout the sampler's log-probs are the same bits. */
+static bool ratio_is_one(const struct grpo *g, const struct grpo_row *r)
+{
+    const struct grpo_plan *plan = &g->config->plan;
+    return g->config->dropout.on && !r->row->sampling
+           && g->config->objective.loss_type != LOSS_RLOO
+           && plan->accumulation % (plan->slices * plan->iterations) == 0;
+}
 
 /* Objective of one row at output `at`: loss to its unit, the rest to its record. */
 static void row_objective(void *ctx, int64_t unit, int64_t index, int64_t at,
@@ -158,10 +179,11 @@ static void row_objective(void *ctx, int64_t unit, int64_t index, int64_t at,
     const struct objective_row row = {
         .count = r->row->count,
         .logp = logp,
-        .old = late ? logp : r->row->logp,
+        .old = late || ratio_is_one(g, r) ? logp : r->row->logp,
         .ref = r->row->ref,
         .sampling = r->row->sampling,
-        .entropy = out->head->entropy + at,
+        .entropy = g->config->dropout.on && grpo_filters(g) ? r->row->entropy
+                                                            : out->head->entropy + at,
         .correction = r->correction,
         .advantage = r->row->advantage,
         .weight = r->weight,
@@ -171,7 +193,7 @@ static void row_objective(void *ctx, int64_t unit, int64_t index, int64_t at,
     objective_row(&g->config->objective, &row, out->dlogp + at,
                   out->dentropy ? out->dentropy + at : NULL, &record->sums);
     for (int64_t t = 0; t < row.count; t++) {
-        record->entropy += (double)row.entropy[t];
+        record->entropy += (double)out->head->entropy[at + t];
     }
     o->sums[unit * METRIC_COUNT + METRIC_LOSS] += record->sums.loss;
 }

@@ -226,6 +226,8 @@ static void add_unit(struct grpo *g, int64_t live_index, int64_t group)
         g->rows[g->row_count++] = (struct grpo_row){
             .row = row,
             .slice = at,
+            .key = (uint32_t)((uint64_t)live->index * (uint64_t)grpo_plan_round_rows(&g->config->plan)
+                              + (uint64_t)i),
             .weight = s->times * row_weight(g, live, i),
             .bonus = s->times * row_bonus(g, s, i),
             .correction = live->correction && row->sampling ? live->correction + live->token[i]

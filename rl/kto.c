@@ -76,6 +76,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     int64_t *indices;
     k->step = step;
     ref_sync_step(&k->sync, step);
+    k->runner.step = (uint32_t)step;
     TRY(sft_plan_rows(plan, step, &indices, &k->count));
     free(k->rows);
     free(k->cost);
@@ -140,6 +141,7 @@ static enum status run(void *ctx, const int64_t *units, int64_t count, double *s
     for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
         rows[i] = &k->rows[units[i]];
         trees[i] = kto_tree(rows[i]);
+        trees[i].key = (uint32_t)units[i];
     }
     k->runner.pass.grad = true;
     k->runner.pass.reference = !k->ref;
@@ -205,7 +207,8 @@ enum status kto_open(struct kto **out, const struct kto_method_config *config,
     k->env = env;
     k->sync = config->sync;
     k->runner = (struct tree_runner){.comm = env->comm,
-                                     .micro_batch_tokens = config->micro_batch_tokens};
+                                     .micro_batch_tokens = config->micro_batch_tokens,
+                                     .dropout = config->dropout};
     k->runner.pass = (struct unit_pass){
         .model = env->model,
         .ops = env->ops,

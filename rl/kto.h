@@ -18,6 +18,7 @@ struct kto_method_config {
     struct ref_sync sync;  /* the reference of full training, and whether it moves */
     int64_t micro_batch_tokens;
     int64_t recompute;     /* blocks that the backward computes again, see struct pass */
+    struct dropout_config dropout; /* of the forwards that have a backward */
     int64_t eval_batch;    /* per_device_eval_batch_size */
 };
 

@@ -107,6 +107,7 @@ static enum status prepare(void *ctx, int64_t step, struct train_units *units)
     struct reward_model *m = ctx;
     int64_t *indices;
     drop_step(m);
+    m->runner.step = (uint32_t)step;
     TRY(sft_plan_rows(&m->config->plan, step, &indices, &m->count));
     const size_t n = (size_t)m->count;
     m->rows = malloc(n * sizeof *m->rows);
@@ -157,6 +158,7 @@ static enum status run(void *ctx, const int64_t *units, int64_t count, double *s
     memset(sums, 0, (size_t)(count * METRIC_COUNT) * sizeof *sums);
     for (int64_t i = 0; i < count; i++) {
         trees[i] = ranked_tree(m->rows[units[i]]);
+        trees[i].key = (uint32_t)units[i];
     }
     struct run_rows r = {m, units, sums};
     m->runner.pass.grad = true;
@@ -283,7 +285,8 @@ enum status reward_model_open(struct reward_model **out, const struct reward_mod
     m->config = config;
     m->env = env;
     m->runner = (struct tree_runner){.comm = env->comm,
-                                     .micro_batch_tokens = config->micro_batch_tokens};
+                                     .micro_batch_tokens = config->micro_batch_tokens,
+                                     .dropout = config->dropout};
     m->runner.pass = (struct unit_pass){
         .model = env->model,
         .ops = env->ops,

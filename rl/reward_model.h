@@ -15,6 +15,7 @@ struct reward_model_config {
     double center;         /* center_rewards_coefficient; 0: none */
     int64_t micro_batch_tokens;
     int64_t recompute;     /* blocks that the backward computes again, see struct pass */
+    struct dropout_config dropout; /* of the forwards that have a backward */
     int64_t eval_batch;    /* per_device_eval_batch_size */
 };
 

@@ -46,13 +46,16 @@ static enum status run(struct tree_runner *t, const struct tree_row *rows, int64
                        bool reference, tree_row_fn each, void *ctx)
 {
     struct pack_unit *units = malloc((size_t)count * sizeof *units + 1);
+    uint32_t *keys = malloc((size_t)count * sizeof *keys + 1);
+    struct pass_noise noise = {.seed = t->dropout.seed, .step = t->step};
     enum status status =
-        units ? STATUS_OK : FAIL(MEMORY, "step: no memory for %lld rows", (long long)count);
+        units && keys ? STATUS_OK : FAIL(MEMORY, "step: no memory for %lld rows", (long long)count);
     for (int64_t i = 0; status == STATUS_OK && i < count; i++) {
         units[i] = (struct pack_unit){.prompt = rows[i].prompt,
                                       .prompt_count = rows[i].prompt_count,
                                       .branches = rows[i].branches,
                                       .branch_count = rows[i].branch_count};
+        keys[i] = rows[i].key;
     }
     for (int64_t begin = 0, end = 0; status == STATUS_OK && begin < count; begin = end) {
         int64_t tokens = 0;
@@ -65,11 +68,15 @@ static enum status run(struct tree_runner *t, const struct tree_row *rows, int64
             continue; /* single tokens without a prompt: nothing to predict */
         }
         struct running b = {rows, begin, end - begin, each, ctx};
+        noise.unit_key = keys + begin;
+        t->pass.noise = t->dropout.on ? &noise : NULL;
         status = reference
                      ? unit_pass_reference(&t->pass, units + begin, end - begin, each_row, &b)
                      : unit_pass_run(&t->pass, units + begin, end - begin, each_row, &b);
     }
+    t->pass.noise = NULL;
     free(units);
+    free(keys);
     return status;
 }
 

@@ -14,6 +14,7 @@ struct tree_row {
     int64_t prompt_count;
     struct pack_branch branches[TREE_ROW_BRANCHES];
     int64_t branch_count;
+    uint32_t key; /* of its dropout: the number of the row in its step */
 };
 
 /* What runs them; the pass keeps its arenas between calls. */
@@ -21,6 +22,8 @@ struct tree_runner {
     struct unit_pass pass;
     const struct comm *comm;
     int64_t micro_batch_tokens; /* of one forward; a longer row goes alone */
+    struct dropout_config dropout;
+    uint32_t step; /* of the dropout's draws */
 };
 
 /* Tokens of a row, its prompt once: what it costs. */

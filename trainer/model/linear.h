@@ -31,6 +31,12 @@ struct pass_noise {
     const float *embedding;   /* [units] NEFTune: bound of the noise on embeddings; NULL: none */
 };
 
+/* Whether a method trains with dropout, and the seed of its draws. */
+struct dropout_config {
+    bool on;
+    uint64_t seed;
+};
+
 /* How a pass runs. */
 struct pass {
     struct ops_context *ops;

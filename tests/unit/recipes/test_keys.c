@@ -182,8 +182,6 @@ static void contradictory_keys_are_both_named(void **state)
                    (const char *[]){"set twice", NULL});
     assert_refused(RECIPE_GRPO, "sync_ref_model: true\nbeta: 0.1\n",
                    (const char *[]){"sync_ref_model", "use_peft", NULL});
-    assert_refused(RECIPE_GRPO, "lora_dropout: 0.05\n",
-                   (const char *[]){"lora_dropout", "grpo", "set lora_dropout: 0", NULL});
     assert_refused(RECIPE_SFT, "max_length: 10\nmax_seq_length: 10\n",
                    (const char *[]){"max_seq_length", "max_length", "twice", NULL});
     assert_refused(RECIPE_SFT, "warmup_steps: 3\nwarmup_ratio: 0.1\n",
