@@ -144,7 +144,7 @@ int cli_run(int argc, char **argv, const char *source_dir)
         return status_exit_code(STATUS_USAGE);
     }
     enum status status = dispatch(argc, argv, source_dir);
-    if (fflush(stdout) != 0 && status == STATUS_OK) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && status == STATUS_OK) {
         status = FAIL(IO, "standard output can't be written");
     }
     const char *trace = getenv("GRAFT_TRACE");

@@ -17,4 +17,12 @@ expect 1 "not finite 3 times in a row" run "$work/run" max_nonfinite_steps=3
 grep -q '"skipped_steps":3' "$work/run/log.jsonl" || { echo "FAIL: log"; failures=1; }
 [ "$(wc -l <"$work/run/log.jsonl")" -eq 3 ] || { echo "FAIL: steps in the log"; failures=1; }
 [ -d "$work/run/checkpoint-2" ] || { echo "FAIL: the last checkpoint is gone"; failures=1; }
+
+# A model whose logits are not finite samples nothing: a rollout says so instead of training on it.
+expect 1 "the logits of token 1 of a completion are not finite" \
+    "$graft" grpo recipes/demo.yaml model_name_or_path=null init_from_config="$work/model/config.json" \
+    use_peft=false compute=float32 output_dir="$work/rollout" max_steps=1 eval_on_start=false threads=1
+if [ -e /dev/full ]; then
+    expect 1 "standard output can't be written" bash -c '"$0" validate --keys >/dev/full' "$graft"
+fi
 finish

@@ -133,6 +133,11 @@ static enum status sort_members(struct scheduler *s, const struct feed *f, int64
         const int64_t next = s->members[item].next;
         struct completion *c = &s->set->items[item];
         const int32_t id = c->ids[c->count - 1];
+        if (!isfinite(c->logp[c->count - 1])) {
+            return FAIL(NUMERIC, "the logits of token %lld of a completion are not finite: the "
+                                 "model's weights hold NaN or infinity, or overflow",
+                        (long long)c->count);
+        }
         s->stat.decoded_tokens++;
         if (is_over(s, item)) {
             s->used--;
