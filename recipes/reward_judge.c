@@ -25,11 +25,16 @@ struct judge {
     struct tree_runner runner;
 };
 
-bool reward_judge_is_model(const char *name)
+static bool holds(const char *folder, const char *file)
 {
     char path[PATH_CAP];
-    const int n = snprintf(path, sizeof path, "%s/adapter_config.json", name);
+    const int n = snprintf(path, sizeof path, "%s/%s", folder, file);
     return n > 0 && n < PATH_CAP && access(path, F_OK) == 0;
+}
+
+bool reward_judge_is_model(const char *name)
+{
+    return holds(name, "adapter_config.json") || holds(name, "config.json");
 }
 
 static void judge_close(void *state)
@@ -50,7 +55,19 @@ static void judge_close(void *state)
     free(j);
 }
 
-static enum status open_model(struct judge *j, const char *folder, struct adapter_config *config)
+/* A whole model of Transformers' ...ForSequenceClassification. */
+static enum status open_classifier(struct judge *j, const char *folder)
+{
+    TRY(model_open(&j->model, folder, NULL));
+    if (j->model->score.in == 0) {
+        return FAIL(INPUT, "%s: there is no score.weight; a reward model's folder is an adapter of task "
+                           "SEQ_CLS (graft reward-model) or a ...ForSequenceClassification", folder);
+    }
+    return session_open_tokenizer(&j->tokenizer, folder);
+}
+
+/* An adapter with a score head over its base. */
+static enum status open_adapter(struct judge *j, const char *folder, struct adapter_config *config)
 {
     TRY(adapter_read_config(config, folder));
     if (!config->score) {
@@ -66,7 +83,13 @@ static enum status open_model(struct judge *j, const char *folder, struct adapte
     TRY(adapter_attach(&j->adapter, j->model, &j->params, config));
     TRY(param_set_seal(&j->params, NULL));
     TRY(adapter_load(j->adapter, folder));
-    TRY(session_open_tokenizer(&j->tokenizer, base));
+    return session_open_tokenizer(&j->tokenizer, base);
+}
+
+static enum status open_model(struct judge *j, const char *folder, struct adapter_config *config)
+{
+    TRY(holds(folder, "adapter_config.json") ? open_adapter(j, folder, config)
+                                             : open_classifier(j, folder));
     const char *source = tokenizer_chat_template(j->tokenizer);
     return source ? chat_template_open(&j->chat, source) : STATUS_OK;
 }

@@ -21,12 +21,14 @@ static enum status write_card(const struct run *r, const char *folder)
     const char *slash = strrchr(base, '/');
     const char *name = slash ? slash + 1 : base; /* never a local path (formats.md 8) */
     const char *method = recipe_method_name(r->recipe.method);
+    const bool scores = r->recipe.method == RECIPE_REWARD_MODEL;
     const int n = snprintf(
         text, sizeof text,
-        "---\nbase_model: %s\nlibrary_name: %s\npipeline_tag: text-generation\ntags:\n- %s\n- %s\n"
+        "---\nbase_model: %s\nlibrary_name: %s\npipeline_tag: %s\ntags:\n- %s\n- %s\n"
         "- transformers\n---\n\n# %s of %s\n\nTrained with Graft %s by `%s` on %s. The recipe is in "
         "`recipe.yaml` of the run directory.\n",
-        name, r->adapter ? "peft" : "transformers", method, r->adapter ? "lora" : "full",
+        name, r->adapter ? "peft" : "transformers",
+        scores ? "text-classification" : "text-generation", method, r->adapter ? "lora" : "full",
         r->adapter ? "LoRA adapter" : "Fine-tune", name, GRAFT_VERSION, method,
         recipe_has_mixture(&r->recipe) ? "a mixture of datasets"
         : r->recipe.dataset_name       ? r->recipe.dataset_name

@@ -123,6 +123,14 @@ const struct recipe_foreign RECIPE_FOREIGN[] = {
     {"torch_empty_cache_steps", FOREIGN_NOTE, NO, "there is no torch"},
     {"eval_accumulation_steps", FOREIGN_NOTE, "null", "logits are never stored"},
     {"max_concurrent", FOREIGN_NOTE, "null", "see rollout_rows"},
+
+    /* Open-R1's filter by pass rate */
+    {"dataset_start_index", FOREIGN_NOTE, "null", "training takes all rows of the split"},
+    {"dataset_end_index", FOREIGN_NOTE, "null", "training takes all rows of the split"},
+    {"output_dataset_name", FOREIGN_NOTE, NO, "rows are not filtered; dynamic_sampling leaves out groups "
+                                              "that all pass or fail"},
+    {"pass_rate_min", FOREIGN_NOTE, "null", "rows are not filtered; see dynamic_sampling"},
+    {"pass_rate_max", FOREIGN_NOTE, "null", "rows are not filtered; see dynamic_sampling"},
     {"input_batch_size", FOREIGN_NOTE, "null", "see rollout_rows"},
     {"lr_scheduler", FOREIGN_NOTE, "null", "the key is lr_scheduler_type"},
 

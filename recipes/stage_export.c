@@ -169,10 +169,24 @@ static const char *hub_id(const char *base)
     return !base || base[0] == '/' || base[0] == '.' || access(base, F_OK) == 0 ? "" : base;
 }
 
+/* True when the source is a reward model's adapter. */
+static bool has_score(const struct export_job *e)
+{
+    struct adapter_config config = {0};
+    const enum status status = adapter_read_config(&config, e->source);
+    const bool score = config.score;
+    adapter_config_close(&config);
+    if (status != STATUS_OK) {
+        status_clear();
+    }
+    return score;
+}
+
 static enum status write_card(const struct export_job *e)
 {
     char path[PATH_CAP];
     char text[CARD_CAP];
+    const bool score = has_score(e);
     char tag[PATH_CAP] = "";
     const char *id = hub_id(e->base);
     if (*id) {
@@ -180,9 +194,10 @@ static enum status write_card(const struct export_job *e)
     }
     const int n = snprintf(text, sizeof text,
                            "---\nbase_model: %s\nlibrary_name: peft\npipeline_tag: "
-                           "text-generation\ntags:\n%s- lora\n- transformers\n---\n\n# LoRA "
+                           "text-%s\ntags:\n%s- lora\n%s- transformers\n---\n\n# LoRA "
                            "adapter\n\nExported by Graft %s.\n",
-                           *id ? id : "''", tag, GRAFT_VERSION);
+                           *id ? id : "''", score ? "classification" : "generation", tag,
+                           score ? "- reward-model\n" : "", GRAFT_VERSION);
     if (n < 0 || n >= CARD_CAP) {
         return FAIL(USAGE, "export: the name of the base is too long");
     }

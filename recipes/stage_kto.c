@@ -10,6 +10,13 @@ struct kto_data {
     struct unpaired_set eval;
 };
 
+/* The file of a mixture that the row comes from, and its place there. */
+static void row_where(void *ctx, int64_t i, char *out, size_t size)
+{
+    const struct run_data *data = ctx;
+    dataset_where(data->set, i, out, size);
+}
+
 static enum status read_rows(struct run *r, struct run_data *data, struct unpaired_set *out)
 {
     const struct unpaired_source source = {
@@ -17,6 +24,7 @@ static enum status read_rows(struct run *r, struct run_data *data, struct unpair
         .ctx = data,
         .count = dataset_count(data->set),
         .name = dataset_name(data->set),
+        .where = row_where,
     };
     int64_t longest = 0;
     out->max_length = r->recipe.max_length;

@@ -94,6 +94,9 @@ static enum status read_window(const struct prompt_format *format,
     for (int64_t i = begin; i < end; i++) {
         char where[512];
         (void)snprintf(where, sizeof where, "%s: row %lld", source->name, (long long)i + 1);
+        if (source->where) {
+            source->where(source->ctx, i, where, sizeof where);
+        }
         json_t *row = source->row(source->ctx, i);
         if (!row) {
             return STATUS_INPUT;

@@ -28,7 +28,9 @@ struct unpaired_source {
     json_t *(*row)(void *ctx, int64_t i); /* a new reference, or NULL with a message */
     void *ctx;
     int64_t count;
-    const char *name; /* for messages */
+    const char *name; /* for messages: "name: row 3" */
+    void (*where)(void *ctx, int64_t i, char *out, size_t size); /* a row's place, in place of that;
+                                                                    NULL: that */
 };
 
 /* Reads all rows. Every row has the form of the first. Fails with INPUT, MEMORY. */

@@ -23,9 +23,9 @@ const struct reward_parameter REWARD_CONTEST_PARAMETERS[] = {
      .aliases = "test_batch_size",
      .type = PARAMETER_COUNT,
      .def = 1,
-     .low = 0,
+     .low = -1,
      .high = 1e6,
-     .doc = "tests run before the first failure ends it; cf_code: 0 is all"},
+     .doc = "tests run before the first failure ends it; cf_code: 0 or -1 is all"},
     {.key = "code_eval_scoring_mode",
      .aliases = "scoring_mode",
      .type = PARAMETER_TEXT,
@@ -307,7 +307,7 @@ static enum status cf_run(struct problem *p, const json_t *official, const json_
                           bool early, struct tally *t)
 {
     const size_t first = json_array_size(official);
-    const size_t batch = (size_t)p->state->values.number[BATCH];
+    const size_t batch = (size_t)fmax(p->state->values.number[BATCH], 0.0); /* -1: Open-R1's all */
     t->total = first + json_array_size(generated);
     for (size_t i = 0; i < t->total; i++) {
         double score;

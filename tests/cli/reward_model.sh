@@ -30,6 +30,10 @@ done
 grep -q '"task_type": *"SEQ_CLS"' "$work/a/adapter_config.json" || { echo "FAIL: task"; failures=1; }
 tr -d ' \n' <"$work/a/adapter_config.json" | grep -q '"modules_to_save":\["classifier","score"\]' ||
     { echo "FAIL: modules_to_save"; failures=1; }
+grep -q "^pipeline_tag: text-classification$" "$work/a/README.md" || { echo "FAIL: card"; failures=1; }
+expect 0 "" "$graft" export "$work/a" --output "$work/exported"
+grep -q "^pipeline_tag: text-classification$" "$work/exported/README.md" ||
+    { echo "FAIL: exported card"; failures=1; }
 expect 0 "" "$graft" inspect "$work/a/adapter_model.safetensors"
 holds "base_model.model.score.weight"
 cp -r "$work/a" "$work/b"
@@ -46,6 +50,66 @@ expect 3 "all text or all messages" run mixed.jsonl e max_steps=1
 expect 2 "max_length" run data e max_steps=1 max_length=2
 expect 2 "use_peft" run data e max_steps=1 use_peft=false
 expect 2 "beta" run data e beta=0.1
+
+# Transformers' ...ForSequenceClassification: a whole model with one score is a reward model too, and
+# says what the adapter says that has the same score and changes nothing else.
+cat >"$work/config.json" <<'JSON'
+{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+ "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 1024, "initializer_range": 0.3,
+ "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "tie_word_embeddings": false}
+JSON
+tokens=$(sed -n 's/^model_name_or_path: *//p' recipes/demo.yaml)
+echo '{"text": "11 + 30 = 41"}' >"$work/one.jsonl"
+expect 0 "" "$graft" sft init_from_config="$work/config.json" tokenizer_name_or_path="$tokens" \
+    dataset_name="$work/one.jsonl" output_dir="$work/base" max_steps=1 learning_rate=0 threads=1
+cp "$source/recipes/embedded/"token* "$work/base/"
+expect 0 "" run data same model_name_or_path="$work/base" max_steps=1 learning_rate=0
+python3 - "$work" <<'PY'
+import json, os, struct, sys
+work = sys.argv[1]
+
+def read(path):
+    data = open(path, "rb").read()
+    n = struct.unpack("<Q", data[:8])[0]
+    head = json.loads(data[8:8 + n])
+    head.pop("__metadata__", None)
+    return {k: (v["dtype"], v["shape"], data[8 + n:][slice(*v["data_offsets"])]) for k, v in head.items()}
+
+def write(path, tensors):
+    head, body = {}, b""
+    for name, (dtype, shape, raw) in tensors.items():
+        head[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(body), len(body) + len(raw)]}
+        body += raw
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    open(path, "wb").write(struct.pack("<Q", len(text)) + text + body)
+
+weights = read(f"{work}/base/model.safetensors")
+weights.pop("lm_head.weight")
+score = read(f"{work}/same/adapter_model.safetensors")["base_model.model.score.weight"]
+config = json.load(open(f"{work}/base/config.json"))
+config.update(architectures=["LlamaForSequenceClassification"], num_labels=1)
+for name, rows in (("whole", 1), ("labels", 2)):
+    os.makedirs(f"{work}/{name}")
+    for file in os.listdir(f"{work}/base"):
+        if file.startswith("token"):
+            open(f"{work}/{name}/{file}", "wb").write(open(f"{work}/base/{file}", "rb").read())
+    json.dump(config, open(f"{work}/{name}/config.json", "w"))
+    write(f"{work}/{name}/model.safetensors",
+          {**weights, "score.weight": (score[0], [rows, score[1][1]], score[2] * rows)})
+PY
+echo '{"prompt": "11 + 30 =", "completion": " 41"}' >"$work/plain.jsonl"
+echo '{"prompt": "11 + 30 =", "completion": " 5"}' >>"$work/plain.jsonl"
+for name in same whole; do
+    expect 0 "" "$graft" reward --name "$work/$name" --input "$work/plain.jsonl" \
+        --output "$work/$name.jsonl"
+done
+grep -o '"reward":-\?[0-9.e-]*' "$work/same.jsonl" >"$work/same.txt"
+grep -o '"reward":-\?[0-9.e-]*' "$work/whole.jsonl" | cmp - "$work/same.txt" ||
+    { echo "FAIL: a whole model scores otherwise than its adapter"; failures=1; }
+[ "$(sort -u "$work/same.txt" | wc -l)" = 2 ] || { echo "FAIL: scores do not differ"; failures=1; }
+expect 3 "num_labels 1" "$graft" reward --name "$work/labels" --input "$work/plain.jsonl"
+expect 3 "no score.weight" "$graft" reward --name "$work/base" --input "$work/plain.jsonl"
 
 # Its scores: graft reward, and grpo beside another reward.
 echo '{"prompt": [{"role": "user", "content": "What is 11 + 30?"}], "completion": "41"}' >"$work/rows.jsonl"

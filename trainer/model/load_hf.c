@@ -116,6 +116,37 @@ static void round_embed_scale(struct model *m)
     }
 }
 
+/* A classifier has a score head and no lm_head; nothing reads the one that stands in for it. */
+static bool is_classifier(const struct hf_source *h)
+{
+    return safetensors_find(h->file, "score.weight")
+           && !safetensors_find(h->file, "lm_head.weight");
+}
+
+/* The scalar head of a reward model. */
+static enum status load_score(struct model *m)
+{
+    const struct safetensors_entry *e = safetensors_find(m->safetensors, "score.weight");
+    if (!e) {
+        return STATUS_OK;
+    }
+    const struct tensor *t = &e->view;
+    if (!e->supported || dtype_row(t->dtype)->block != 1 || t->dims != 2
+        || t->shape[1] != m->config.hidden || t->shape[0] < 1) {
+        return FAIL(INPUT, "%s: tensor 'score.weight' is no F32, F16 or BF16 matrix of %lld columns",
+                    m->path, (long long)m->config.hidden);
+    }
+    if (t->shape[0] != 1) {
+        return FAIL(INPUT, "%s: score.weight has %lld rows: a reward model has num_labels 1, this is a "
+                           "classifier", m->path, (long long)t->shape[0]);
+    }
+    m->score = (struct linear){.name = "score", .out = 1, .in = m->config.hidden, .w = *t};
+    m->score.w.data = (void *)(uintptr_t)e->data;
+    return (uintptr_t)e->data % (size_t)dtype_row(t->dtype)->bytes == 0
+               ? STATUS_OK
+               : FAIL(INPUT, "%s: score.weight is not aligned", m->path);
+}
+
 enum status model_open_folder(struct model *m, const struct model_options *options)
 {
     bool packed;
@@ -123,6 +154,7 @@ enum status model_open_folder(struct model *m, const struct model_options *optio
     TRY(safetensors_open_folder(&m->safetensors, m->path));
     struct hf_source source = {.file = m->safetensors};
     choose_prefix(&source);
+    m->config.tied = m->config.tied || is_classifier(&source);
     struct loader ld = {.model = m,
                         .where = m->path,
                         .options = options,
@@ -134,5 +166,5 @@ enum status model_open_folder(struct model *m, const struct model_options *optio
                         .packed_source = packed};
     TRY(model_assemble(&ld));
     round_embed_scale(m);
-    return STATUS_OK;
+    return load_score(m);
 }

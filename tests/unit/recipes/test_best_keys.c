@@ -9,16 +9,14 @@
 
 #include "recipes/build.h"
 #include "recipes/schema_internal.h"
+#include "tests/support/refused_recipes.h"
 
 static const char BASE[] = "model_name_or_path: m.gguf\noutput_dir: out\nuse_peft: true\n"
                            "dataset_name: d\n";
 
 static enum status open_keys(struct recipe *r, const char *more)
 {
-    char text[1024];
-    (void)snprintf(text, sizeof text, "%s%s", BASE, more);
-    TRY(recipe_open_text(r, RECIPE_SFT, "x.yaml", text));
-    return recipe_resolve(r, 1);
+    return recipe_lines_open(r, RECIPE_SFT, BASE, more);
 }
 
 static void rules_become_the_loops(void **state)
@@ -70,34 +68,23 @@ static void rules_become_the_loops(void **state)
 static void pairs_are_refused_by_name(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text;
-        const char *says;
-    } CASES[] = {
+    static const struct refused_recipe CASES[] = {
         {"load_best_model_at_end: true\n",
-         "save_strategy and eval_strategy to be the same, steps or epoch, but they are steps and no"},
-        {"load_best_model_at_end: true\neval_strategy: epoch\n", "they are steps and epoch"},
-        {"load_best_model_at_end: true\nsave_strategy: no\n", "they are no and no"},
+         {"save_strategy and eval_strategy to be the same, steps or epoch, but they are steps and no"}, 0},
+        {"load_best_model_at_end: true\neval_strategy: epoch\n", {"they are steps and epoch"}, 0},
+        {"load_best_model_at_end: true\nsave_strategy: no\n", {"they are no and no"}, 0},
         {"load_best_model_at_end: true\neval_strategy: steps\neval_steps: 7\nsave_steps: 20\n",
-         "save_steps to be a multiple of eval_steps, and 20 is none of 7"},
+         {"save_steps to be a multiple of eval_steps, and 20 is none of 7"}, 0},
         {"load_best_model_at_end: true\neval_strategy: steps\neval_steps: 0.1\nsave_steps: 20\n",
-         "save_steps 20 to be a multiple of eval_steps 0.1"},
+         {"save_steps 20 to be a multiple of eval_steps 0.1"}, 0},
         {"load_best_model_at_end: true\neval_strategy: steps\neval_steps: 0.2\nsave_steps: 0.3\n",
-         "0.3 is none of 0.2"},
-        {"save_strategy: best\n", "save_strategy: best saves at evaluations, and eval_strategy is no"},
-        {"save_strategy: best\neval_strategy: steps\n", "needs metric_for_best_model"},
-        {"eval_strategy: best\n", "eval_strategy 'best' is not supported; use steps or epoch"},
-        {"greater_is_better: perhaps\n", "greater_is_better"},
+         {"0.3 is none of 0.2"}, 0},
+        {"save_strategy: best\n", {"save_strategy: best saves at evaluations, and eval_strategy is no"}, 0},
+        {"save_strategy: best\neval_strategy: steps\n", {"needs metric_for_best_model"}, 0},
+        {"eval_strategy: best\n", {"eval_strategy 'best' is not supported; use steps or epoch"}, 0},
+        {"greater_is_better: perhaps\n", {"greater_is_better"}, 0},
     };
-    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
-        struct recipe r;
-        const enum status status = open_keys(&r, CASES[i].text);
-        if (status != STATUS_RECIPE || !strstr(status_message(), CASES[i].says)) {
-            fail_msg("%s: %s", CASES[i].text, status == STATUS_OK ? "taken" : status_message());
-        }
-        recipe_close(&r);
-        status_clear();
-    }
+    refused_recipes_check(BASE, CASES, sizeof CASES / sizeof *CASES);
 }
 
 static void a_metric_that_nothing_makes_is_noted(void **state)

@@ -11,15 +11,13 @@
 
 #include "recipes/build.h"
 #include "recipes/schema_internal.h"
+#include "tests/support/refused_recipes.h"
 
 static const char BASE[] = "model_name_or_path: m.gguf\noutput_dir: out\nuse_peft: true\nseed: 9\n";
 
 static enum status open_keys(struct recipe *r, const char *more)
 {
-    char text[2048];
-    (void)snprintf(text, sizeof text, "%s%s", BASE, more);
-    TRY(recipe_open_text(r, RECIPE_SFT, "x.yaml", text));
-    return recipe_resolve(r, 1);
+    return recipe_lines_open(r, RECIPE_SFT, BASE, more);
 }
 
 static void open_good(struct recipe *r, struct recipe_mixture *m, const char *more)
@@ -111,58 +109,47 @@ static void a_mixture_survives_the_dump(void **state)
 static void wrong_keys_are_refused(void **state)
 {
     (void)state;
-    static const struct {
-        const char *text;
-        const char *says;
-    } CASES[] = {
+    static const struct refused_recipe CASES[] = {
         {"dataset_mixture: {datasets: [{id: a, wieght: 0.1}]}\n",
-         "dataset_mixture.datasets[0]: unknown key 'wieght', did you mean 'weight'?"},
-        {"dataset_mixture: {dataset: [{id: a}]}\n", "unknown key 'dataset', did you mean 'datasets'?"},
+         {"dataset_mixture.datasets[0]: unknown key 'wieght', did you mean 'weight'?"}, 0},
+        {"dataset_mixture: {dataset: [{id: a}]}\n", {"unknown key 'dataset', did you mean 'datasets'?"}, 0},
         {"dataset_mixture: {datasets: [{id: a, fraction: 1}]}\n",
-         "unknown key 'fraction'; it has id, config, split, columns, weight"},
-        {"dataset_mixture: {datasets: []}\n", "lists no dataset"},
-        {"dataset_mixture: {seed: 1}\n", "lists no dataset"},
-        {"dataset_mixture: {datasets: [a]}\n", "datasets[0] is a mapping"},
-        {"dataset_mixture: {datasets: [{weight: 1}]}\n", "id is missing"},
-        {"dataset_mixture: {datasets: [{id: 3}]}\n", "id is text"},
-        {"dataset_mixture: {datasets: [{id: a, weight: much}]}\n", "weight is a number"},
-        {"dataset_mixture: {datasets: [{id: a}], seed: 1.5}\n", "seed is a whole number"},
-        {"dataset_mixture: {datasets: [{id: a}], seed: -1}\n", "seed is a whole number"},
+         {"unknown key 'fraction'; it has id, config, split, columns, weight"}, 0},
+        {"dataset_mixture: {datasets: []}\n", {"lists no dataset"}, 0},
+        {"dataset_mixture: {seed: 1}\n", {"lists no dataset"}, 0},
+        {"dataset_mixture: {datasets: [a]}\n", {"datasets[0] is a mapping"}, 0},
+        {"dataset_mixture: {datasets: [{weight: 1}]}\n", {"id is missing"}, 0},
+        {"dataset_mixture: {datasets: [{id: 3}]}\n", {"id is text"}, 0},
+        {"dataset_mixture: {datasets: [{id: a, weight: much}]}\n", {"weight is a number"}, 0},
+        {"dataset_mixture: {datasets: [{id: a}], seed: 1.5}\n", {"seed is a whole number"}, 0},
+        {"dataset_mixture: {datasets: [{id: a}], seed: -1}\n", {"seed is a whole number"}, 0},
         {"dataset_mixture: {datasets: [{id: a, columns: [x]}, {id: b, columns: [x, y]}]}\n",
-         "columns are the same for all datasets"},
+         {"columns are the same for all datasets"}, 0},
         {"dataset_mixture: {datasets: [{id: a, columns: [x]}, {id: b, columns: [y]}]}\n",
-         "those of dataset 2"},
-        {"dataset_mixture: {datasets: [{id: a, columns: x}]}\n", "columns is a list of names"},
-        {"dataset_mixture: {datasets: [{id: a, columns: [1]}]}\n", "columns is a list of names"},
-        {"dataset_mixture: [{id: a}]\n", "a mapping"},
+         {"those of dataset 2"}, 0},
+        {"dataset_mixture: {datasets: [{id: a, columns: x}]}\n", {"columns is a list of names"}, 0},
+        {"dataset_mixture: {datasets: [{id: a, columns: [1]}]}\n", {"columns is a list of names"}, 0},
+        {"dataset_mixture: [{id: a}]\n", {"a mapping"}, 0},
         {"dataset_mixture: {datasets: [{id: a}]}\ntest_split_size: 0.1\n",
-         "test_split_size and dataset_mixture"},
+         {"test_split_size and dataset_mixture"}, 0},
         {"dataset_mixture: {datasets: [{id: a}]}\ndatasets: [{path: a}]\n",
-         "dataset_mixture and datasets exclude each other"},
-        {"datasets: {path: a}\n", "a list of mappings"},
-        {"datasets: [{name: a}]\n", "path is missing"},
-        {"datasets: [{path: a, fraction: 1}, {path: b}]\n", "all of the datasets"},
-        {"datasets: [{path: a, fraction: 0}]\n", "some above 0"},
-        {"datasets: [{path: json}]\n", "path json needs data_files"},
-        {"datasets: [{path: json, data_files: 3}]\n", "data_files names no file"},
-        {"datasets: [{path: json, data_files: [3]}]\n", "data_files is a path"},
-        {"datasets: [{path: json, data_files: {test: x}}]\n", "no files for the split train"},
-        {"datasets: [{path: a, weight: 1}]\n", "unknown key 'weight'"},
-        {"datasets: [{path: a}]\ndataset_train_split: other\n", "dataset_train_split"},
-        {"datasets: [{path: a}]\ntest_split_size: 0\n", "test_split_size"},
-        {"dataset_name: a\ntest_split_size: 0.1\n", "test_split_size splits the mixture"},
-        {"datasets: [{path: a}]\nstreaming: true\n", "'streaming' is not supported"},
-        {"", "dataset_name is missing"},
+         {"dataset_mixture and datasets exclude each other"}, 0},
+        {"datasets: {path: a}\n", {"a list of mappings"}, 0},
+        {"datasets: [{name: a}]\n", {"path is missing"}, 0},
+        {"datasets: [{path: a, fraction: 1}, {path: b}]\n", {"all of the datasets"}, 0},
+        {"datasets: [{path: a, fraction: 0}]\n", {"some above 0"}, 0},
+        {"datasets: [{path: json}]\n", {"path json needs data_files"}, 0},
+        {"datasets: [{path: json, data_files: 3}]\n", {"data_files names no file"}, 0},
+        {"datasets: [{path: json, data_files: [3]}]\n", {"data_files is a path"}, 0},
+        {"datasets: [{path: json, data_files: {test: x}}]\n", {"no files for the split train"}, 0},
+        {"datasets: [{path: a, weight: 1}]\n", {"unknown key 'weight'"}, 0},
+        {"datasets: [{path: a}]\ndataset_train_split: other\n", {"dataset_train_split"}, 0},
+        {"datasets: [{path: a}]\ntest_split_size: 0\n", {"test_split_size"}, 0},
+        {"dataset_name: a\ntest_split_size: 0.1\n", {"test_split_size splits the mixture"}, 0},
+        {"datasets: [{path: a}]\nstreaming: true\n", {"'streaming' is not supported"}, 0},
+        {"", {"dataset_name is missing"}, 0},
     };
-    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
-        struct recipe r;
-        const enum status status = open_keys(&r, CASES[i].text);
-        if (status != STATUS_RECIPE || !strstr(status_message(), CASES[i].says)) {
-            fail_msg("%s: %s", CASES[i].text, status == STATUS_OK ? "taken" : status_message());
-        }
-        recipe_close(&r);
-        status_clear();
-    }
+    refused_recipes_check(BASE, CASES, sizeof CASES / sizeof *CASES);
 }
 
 static void a_dataset_name_beside_it_is_noted(void **state)

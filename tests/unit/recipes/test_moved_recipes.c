@@ -15,7 +15,8 @@
 #include "trainer/data/packing.h"
 #include "trainer/optim/optim.h"
 
-static void open_recipe(struct recipe *r, enum recipe_method method, const char *name)
+static void open_recipe_on(struct recipe *r, enum recipe_method method, const char *name,
+                           int64_t ranks)
 {
     char path[4096];
     const char *folder = getenv("GRAFT_SOURCE");
@@ -23,10 +24,15 @@ static void open_recipe(struct recipe *r, enum recipe_method method, const char 
                          (char[]){"output_dir=out"}};
     (void)snprintf(path, sizeof path, "%s/tests/data/recipes/%s", folder ? folder : ".", name);
     if (recipe_open(r, method, path, 3, overrides) != STATUS_OK ||
-        recipe_resolve(r, 1) != STATUS_OK) {
+        recipe_resolve(r, ranks) != STATUS_OK) {
         fail_msg("%s: %s", name, status_message());
     }
     assert_string_equal(r->model_name_or_path, "other.gguf");
+}
+
+static void open_recipe(struct recipe *r, enum recipe_method method, const char *name)
+{
+    open_recipe_on(r, method, name, 1);
 }
 
 /* What is left of a recipe after a round through its dump. */
@@ -127,12 +133,91 @@ static void grpo_with_an_adapter(void **state)
     recipe_close(&r);
 }
 
+/* Each of Open-R1's recipes from the facts of spec open-r1.md 5: what they come to on 8 ranks, or the 7
+ * that train beside a server of completions. */
+static const struct {
+    const char *name;
+    enum recipe_method method;
+    int64_t ranks;
+    double learning_rate;
+    int schedule;
+    int64_t length; /* max_length, or max_completion_length */
+    double epochs;
+    int64_t group; /* num_generations */
+    int64_t round; /* completions of a round; sft: rows of a step */
+} OPEN_R1[] = {
+    {"r1_distill_7b_sft", RECIPE_SFT, 8, 4e-5, SCHEDULE_COSINE_WITH_MIN_LR, 32768, 5, 0, 128},
+    {"olympic_coder_7b_sft", RECIPE_SFT, 8, 1e-5, SCHEDULE_COSINE_WITH_MIN_LR, 32768, 10, 0, 128},
+    {"olympic_coder_32b_sft", RECIPE_SFT, 128, 4e-5, SCHEDULE_COSINE_WITH_MIN_LR, 22528, 10, 0, 128},
+    {"openr1_qwen_7b_sft", RECIPE_SFT, 8, 5e-5, SCHEDULE_LINEAR, 32768, 3, 0, 16},
+    {"r1_distill_1.5b_grpo", RECIPE_GRPO, 8, 1e-6, SCHEDULE_COSINE_WITH_MIN_LR, 2048, 1, 16, 512},
+    {"qwen2.5_1.5b_grpo", RECIPE_GRPO, 8, 2e-5, SCHEDULE_COSINE, 1024, 1, 16, 512},
+    {"qwen2.5_1.5b_grpo_code", RECIPE_GRPO, 7, 5e-6, SCHEDULE_COSINE_WITH_MIN_LR, 2048, 1, 14, 448},
+    {"qwen2.5_1.5b_grpo_ioi", RECIPE_GRPO, 7, 5e-6, SCHEDULE_COSINE_WITH_MIN_LR, 2048, 1, 14, 448},
+    {"qwen2.5_coder_7b_grpo_codeforces", RECIPE_GRPO, 8, 1e-6, SCHEDULE_CONSTANT_WITH_WARMUP, 8192, 4,
+     16, 1024},
+    {"filter_dapo", RECIPE_GRPO, 8, 1e-6, SCHEDULE_LINEAR, 32000, 3, 8, 64},
+    {"filter_python", RECIPE_GRPO, 8, 1e-6, SCHEDULE_LINEAR, 16000, 3, 8, 64},
+    {"filter_demo", RECIPE_GRPO, 8, 1e-6, SCHEDULE_LINEAR, 4096, 3, 8, 64},
+};
+
+static void check_open_r1(size_t i, struct recipe *r)
+{
+    const bool sft = OPEN_R1[i].method == RECIPE_SFT;
+    assert_true(r->learning_rate == OPEN_R1[i].learning_rate);
+    assert_int_equal(r->lr_scheduler_type, OPEN_R1[i].schedule);
+    assert_int_equal(sft ? r->max_length : r->max_completion_length, OPEN_R1[i].length);
+    assert_true(r->num_train_epochs == OPEN_R1[i].epochs);
+    if (sft) {
+        assert_int_equal(r->per_device_train_batch_size * r->gradient_accumulation_steps
+                             * r->world_size, OPEN_R1[i].round);
+        return;
+    }
+    assert_int_equal(r->num_generations, OPEN_R1[i].group);
+    assert_int_equal(r->generation_batch_size, OPEN_R1[i].round);
+    assert_non_null(strstr(r->system_prompt, "<answer>\n...\n</answer>"));
+    assert_int_equal(r->loss_type, strstr(OPEN_R1[i].name, "codeforces") ? LOSS_DR_GRPO : LOSS_BNPO);
+}
+
+static void each_of_open_r1s_recipes(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof OPEN_R1 / sizeof *OPEN_R1; i++) {
+        struct recipe r;
+        char name[128];
+        (void)snprintf(name, sizeof name, "open-r1/%s.yaml", OPEN_R1[i].name);
+        open_recipe_on(&r, OPEN_R1[i].method, name, OPEN_R1[i].ranks);
+        check_open_r1(i, &r);
+        assert_dump_reads_back(&r);
+        recipe_close(&r);
+    }
+}
+
+/* A recipe made for 7 training ranks says on 8 which numbers would do. */
+static void the_wrong_number_of_ranks_is_explained(void **state)
+{
+    (void)state;
+    struct recipe r;
+    char path[4096];
+    const char *folder = getenv("GRAFT_SOURCE");
+    char *overrides[] = {(char[]){"dataset_name=x.jsonl"}};
+    (void)snprintf(path, sizeof path, "%s/tests/data/recipes/open-r1/qwen2.5_1.5b_grpo_code.yaml",
+                   folder ? folder : ".");
+    assert_int_equal(recipe_open(&r, RECIPE_GRPO, path, 1, overrides), STATUS_OK);
+    assert_int_equal(recipe_resolve(&r, 8), STATUS_RECIPE);
+    assert_non_null(strstr(status_message(), "512 completions a round is no multiple of num_generations 14"));
+    recipe_close(&r);
+    status_clear();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sft_of_chats),        cmocka_unit_test(sft_packed),
         cmocka_unit_test(grpo_on_mathematics), cmocka_unit_test(grpo_on_programs),
         cmocka_unit_test(grpo_with_an_adapter),
+        cmocka_unit_test(each_of_open_r1s_recipes),
+        cmocka_unit_test(the_wrong_number_of_ranks_is_explained),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

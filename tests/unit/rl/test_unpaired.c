@@ -42,7 +42,8 @@ static enum status read_rows(struct bench *b, const char *rows, int64_t max_leng
     assert_int_equal(tokenizer_open_folder(&b->tokenizer, folder), STATUS_OK);
     assert_int_equal(chat_template_open(&b->chat, TEMPLATE), STATUS_OK);
     b->format = (struct prompt_format){.tokenizer = b->tokenizer, .chat = b->chat};
-    const struct unpaired_source s = {row_of, b->rows, (int64_t)json_array_size(b->rows), "rows"};
+    const struct unpaired_source s = {row_of, b->rows, (int64_t)json_array_size(b->rows), "rows",
+                                      NULL};
     return unpaired_read(&b->format, &s, &b->set);
 }
 
@@ -190,6 +191,28 @@ static void bad_rows_are_named(void **state)
     }
 }
 
+static void place_of(void *ctx, int64_t i, char *out, size_t size)
+{
+    (void)ctx;
+    (void)snprintf(out, size, "part.jsonl: row %lld", (long long)i + 7);
+}
+
+/* Rows of a mixture are named by their own file. */
+static void places_come_from_the_source(void **state)
+{
+    (void)state;
+    struct bench b;
+    assert_int_equal(read_rows(&b, "[]", 0), STATUS_OK);
+    json_t *rows = json_loads("[{\"prompt\":\"a\",\"completion\":\"b\"}]", 0, NULL);
+    const struct unpaired_source s = {row_of, rows, 1, "mixture", place_of};
+    assert_int_equal(unpaired_read(&b.format, &s, &b.set), STATUS_INPUT);
+    assert_non_null(strstr(status_message(), "part.jsonl: row 7: kto needs columns"));
+    assert_null(strstr(status_message(), "mixture"));
+    status_clear();
+    json_decref(rows);
+    close_rows(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +220,7 @@ int main(void)
         cmocka_unit_test(unpairing_goes_by_thousands),
         cmocka_unit_test(neighbours_are_mismatched),
         cmocka_unit_test(bad_rows_are_named),
+        cmocka_unit_test(places_come_from_the_source),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
