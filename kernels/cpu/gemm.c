@@ -438,10 +438,9 @@ static void round_row(const struct rounding *r, int64_t row)
     const float *units = p->a + row * p->a_row;
     if (r->dst) {
         float *dst = r->dst + row * r->stride;
-        for (int64_t i = 0; p->a16 && i < p->red; i++) { /* tiers without pairs only */
-            dst[i] = dtype_bf16_to_f32(p->a16[row * p->a_row + i]);
-        }
-        if (!p->a16) {
+        if (p->a16) {
+            p->t->widen(p->a16 + row * p->a_row, p->red, dst);
+        } else {
             p->t->pack_a(units, p->red, dst);
         }
         units = dst;

@@ -108,6 +108,8 @@ struct gemm_tier {
     /* count floats of one row of `a` -> units as the tile wants them in COMPUTE_BF16. dst holds
      * ceil(count / pair) units, an odd end padded with zero. */
     void (*pack_a)(const float *src, int64_t count, float *dst);
+    /* The same of bf16, for a tier of single elements. NULL: rows of bf16 are units as they are. */
+    void (*widen)(const uint16_t *src, int64_t count, float *dst);
 };
 
 extern const struct gemm_tier GEMM_AVX2;

@@ -16,6 +16,7 @@ const struct gemm_tier GEMM_AVX2 = {
     .pack_rows = gemm_pack_rows,
     .pack_columns = gemm_pack_columns,
     .pack_a = gemm_pack_a,
+    .widen = gemm_widen,
 };
 
 static const struct gemm_choice CHOICE = {&GEMM_AVX2, NULL};

@@ -16,6 +16,7 @@ const struct gemm_tier GEMM_AVX512 = {
     .pack_rows = gemm_pack_rows,
     .pack_columns = gemm_pack_columns,
     .pack_a = gemm_pack_a,
+    .widen = gemm_widen,
 };
 
 static struct gemm_choice choose(const struct ops_context *c)
