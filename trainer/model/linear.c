@@ -6,8 +6,8 @@
  */
 #include "trainer/model/model_internal.h"
 
-/* Few rows (decoding) have paths of their own, which take no tail. */
-enum { TAIL_ROWS = 65 };
+/* Few rows (decoding alone) have paths of their own, which take no tail. */
+enum { TAIL_ROWS = 5 };
 
 static enum status refuse_kind(const struct linear *l, const struct hook *h)
 {
