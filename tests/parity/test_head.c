@@ -16,9 +16,10 @@
 #include "tests/support/golden_rl.h"
 #include "trainer/format/json.h"
 
-/* The file's float32 numbers are up to 3e-6 from the exact ones (entropies) and 2.1e-6 (gradients),
- * so they are met within twice that; Graft's are held closer to the exact ones. */
-static const double FILE_LIMIT = 6e-6;
+/* The file's entropies are differences of F32 numbers as large as the logits: two roundings of the
+ * largest one of a case are between them and the exact ones (seed 101: logits of 26, 5.6e-6); Graft's
+ * are held closer to the exact ones. */
+static const double FILE_LIMIT = 1e-6; /* beside that rounding */
 static const double EXACT_LIMIT = 2e-6;
 
 static struct {
@@ -78,6 +79,8 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
     float *logp = wanted(f, name, "log_probs");
     float *entropy = wanted(f, name, "entropy");
     float *grad = wanted(f, name, "d_logits");
+    double rounding = 0.0;
+    worst.value = worst.grad = 0.0;
     for (int64_t r = 0; r < in->rows; r++) {
         const int64_t per = in->length - 1;
         const int64_t at = r / per * in->length + r % per;
@@ -87,6 +90,8 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
         struct logit_stats stats = LOGIT_STATS_INIT;
         for (int64_t v = 0; v < in->vocab; v++) {
             z[v] = (float)scale * in->logits[at * in->vocab + v];
+            rounding = fmax(rounding, 0x1p-22 * fabs((double)z[v])
+                                          / json_get_number(c, "temperature", 1));
         }
         const struct logit_args a = {.logits = z, .ld = in->vocab, .rows = 1, .n = in->vocab,
                                      .targets = &aimed, .stats = &stats,
@@ -123,7 +128,10 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
             worst.grad = fmax(worst.grad, fabs(d) / largest);
         }
     }
-    if (!(worst.value <= FILE_LIMIT && worst.grad <= FILE_LIMIT && worst.exact <= EXACT_LIMIT)) {
+    const double limit = FILE_LIMIT + rounding;
+    print_message("  %-28s log-prob and entropy %.1e, gradient %.1e of %.1e\n", name, worst.value,
+                  worst.grad, limit);
+    if (!(worst.value <= limit && worst.grad <= limit && worst.exact <= EXACT_LIMIT)) {
         fail_msg("%s: log-probs and entropies %.2g (exact %.2g), gradients %.2g", name, worst.value,
                  worst.exact, worst.grad);
     }
@@ -160,8 +168,8 @@ static void heads_are_trls(void **state)
     for (size_t i = 0; i < json_array_size(cases); i++) {
         run_case(&ops, json_array_get(cases, i), f, &in);
     }
-    print_message("%zu cases: log-prob and entropy %.1e (exact %.1e), gradient %.1e\n",
-                  json_array_size(cases), worst.value, worst.exact, worst.grad);
+    print_message("%zu cases: log-probs and entropies within %.1e of the exact ones\n",
+                  json_array_size(cases), worst.exact);
     ops_context_close(&ops);
     free(in.logits);
     free(in.labels);
