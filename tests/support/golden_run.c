@@ -96,6 +96,22 @@ static void attach_full(struct golden_run *r)
     golden_files_need(model_full_bind(r->model, &r->params), "bind");
 }
 
+/* DPO and KTO: a reward is beta times a difference of two F32 sums of log-probs, each a few roundings
+ * off; the floor makes four of the largest logged sum the limit of a step. */
+static double reward_floor_of(const struct golden_run *r)
+{
+    const json_t *log = json_object_get(r->json, "log");
+    double largest = 0.0;
+    size_t i;
+    json_t *line;
+    json_array_foreach(log, i, line)
+    {
+        largest = fmax(largest, fabs(json_get_number(line, "logps/chosen", 0)));
+        largest = fmax(largest, fabs(json_get_number(line, "logps/rejected", 0)));
+    }
+    return 4 * 0x1p-23 * largest * json_get_number(r->args, "beta", 0) / LOG_LIMIT;
+}
+
 void golden_run_open(struct golden_run *r, const char *sub, const char *name)
 {
     char folder[GOLDEN_PATH];
@@ -118,6 +134,7 @@ void golden_run_open(struct golden_run *r, const char *sub, const char *name)
     golden_files_need(chat_template_open(&r->chat, tokenizer_chat_template(r->tokenizer)), model);
     golden_files_need(model_open(&r->model, model, NULL), model);
     read_optim(r);
+    r->reward_floor = reward_floor_of(r);
     param_set_open(&r->params);
     const json_t *lora = json_object_get(json, "lora");
     if (json_is_object(lora)) {
@@ -228,7 +245,9 @@ static double distance(const struct golden_run *r, int64_t step, const char *key
     if (strcmp(key, "num_tokens") == 0) {
         return off == 0.0 ? 0.0 : (double)INFINITY;
     }
-    return off / (size + r->log_floor) * (step == 1 ? r->later_limit / LOG_LIMIT : 1.0);
+    const bool reward = strncmp(key, "rewards/", 8) == 0 || strcmp(key, "kl") == 0;
+    const double floor = fmax(r->log_floor, reward ? r->reward_floor : 0.0);
+    return off / (size + floor) * (step == 1 ? r->later_limit / LOG_LIMIT : 1.0);
 }
 
 static void check_line(const struct golden_run *r, int64_t step, json_t *line, json_t *golden,
