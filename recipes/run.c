@@ -427,9 +427,12 @@ static enum status attach_adapter(struct run *r, const struct optim_config *opti
 
 static enum status attach_full(struct run *r, const struct optim_config *optim)
 {
-    TRY(model_full_attach(r->model, &r->params));
+    const bool scores = r->recipe.method == RECIPE_REWARD_MODEL;
+    TRY(scores ? model_full_attach_score(r->model, &r->params)
+               : model_full_attach(r->model, &r->params));
     TRY(seal(r, optim));
-    return model_full_bind(r->model, &r->params);
+    return scores ? model_full_bind_score(r->model, &r->params, (uint64_t)r->recipe.seed)
+                  : model_full_bind(r->model, &r->params);
 }
 
 enum status run_attach(struct run *r, const struct optim_config *optim)

@@ -364,10 +364,6 @@ enum status recipe_resolve(struct recipe *r, int64_t ranks)
     if (r->method == RECIPE_SFT) {
         return check_sft(r);
     }
-    if (r->method == RECIPE_REWARD_MODEL && !r->use_peft) {
-        return FAIL(RECIPE, "recipe: reward-model trains an adapter and a score head; set "
-                            "use_peft: true");
-    }
     if (r->method == RECIPE_DISTILL) {
         return check_distill(r);
     }

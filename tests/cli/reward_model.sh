@@ -48,7 +48,7 @@ expect 3 "chosen and rejected" run half.jsonl e max_steps=1
 expect 3 "margin" run margin.jsonl e max_steps=1
 expect 3 "all text or all messages" run mixed.jsonl e max_steps=1
 expect 2 "max_length" run data e max_steps=1 max_length=2
-expect 2 "use_peft" run data e max_steps=1 use_peft=false
+expect 2 "full training needs F32, F16 or BF16 weights" run data e max_steps=1 use_peft=false
 expect 2 "beta" run data e beta=0.1
 
 # Transformers' ...ForSequenceClassification: a whole model with one score is a reward model too, and
@@ -110,6 +110,30 @@ grep -o '"reward":-\?[0-9.e-]*' "$work/whole.jsonl" | cmp - "$work/same.txt" ||
 [ "$(sort -u "$work/same.txt" | wc -l)" = 2 ] || { echo "FAIL: scores do not differ"; failures=1; }
 expect 3 "num_labels 1" "$graft" reward --name "$work/labels" --input "$work/plain.jsonl"
 expect 3 "no score.weight" "$graft" reward --name "$work/base" --input "$work/plain.jsonl"
+
+# All weights and the head: a classifier's folder, that training goes on from and that judges.
+whole() { # OUTPUT key=value ...
+    local out=$1
+    shift
+    run data "$out" model_name_or_path="$work/base" use_peft=false learning_rate=1e-3 max_steps=4 \
+        save_steps=2 "$@"
+}
+expect 0 "" whole full
+grep -q '"LlamaForSequenceClassification"' "$work/full/config.json" || { echo "FAIL: class"; failures=1; }
+grep -q "^pipeline_tag: text-classification$" "$work/full/README.md" || { echo "FAIL: card"; failures=1; }
+expect 0 "" "$graft" inspect "$work/full/model.safetensors"
+holds "score.weight"
+grep -q lm_head "$work/out" && { echo "FAIL: an lm_head was trained"; failures=1; }
+cp -r "$work/full" "$work/again"
+rm -r "$work/again/checkpoint-4"
+expect 0 "" whole again
+cmp "$work/full/model.safetensors" "$work/again/model.safetensors" ||
+    { echo "FAIL: resumed, full training ends elsewhere"; failures=1; }
+expect 0 "" run data kept model_name_or_path="$work/full" use_peft=false max_steps=1 learning_rate=0
+cmp "$work/full/model.safetensors" "$work/kept/model.safetensors" ||
+    { echo "FAIL: training does not start from the classifier"; failures=1; }
+expect 0 "" "$graft" reward --name "$work/full" --input "$work/plain.jsonl" --output "$work/full.jsonl"
+[ "$(grep -c '"reward":-\?[0-9]' "$work/full.jsonl")" = 2 ] || { echo "FAIL: full scores"; failures=1; }
 
 # Its scores: graft reward, and grpo beside another reward.
 echo '{"prompt": [{"role": "user", "content": "What is 11 + 30?"}], "completion": "41"}' >"$work/rows.jsonl"

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "kernels/base/rng.h"
 #include "kernels/tensor/quant.h"
 #include "trainer/model/load_internal.h"
 
@@ -90,6 +91,20 @@ enum status model_full_attach(struct model *m, struct param_set *params)
     return STATUS_OK;
 }
 
+enum status model_full_attach_score(struct model *m, struct param_set *params)
+{
+    struct attach a = {m, params};
+    if (!m->config.tied) { /* a classifier has no other head: what is never read is not trained */
+        m->config.tied = true;
+        m->head = m->embed;
+    }
+    TRY(model_full_attach(m, params));
+    if (m->score.in == 0) {
+        m->score = (struct linear){.name = "score", .out = 1, .in = m->config.hidden};
+    }
+    return attach_linear(&a, &m->score);
+}
+
 static const struct hook *full_hook(const struct hook *list, const struct param_set *params)
 {
     for (; list; list = list->next) {
@@ -141,5 +156,20 @@ enum status model_full_bind(struct model *m, struct param_set *params)
     if (m->config.tied) {
         m->head.w = m->embed.w;
     }
+    return STATUS_OK;
+}
+
+enum status model_full_bind_score(struct model *m, struct param_set *params, uint64_t seed)
+{
+    struct attach a = {m, params};
+    TRY(model_full_bind(m, params));
+    if (m->score.w.data) { /* a classifier's: training goes on from it */
+        return bind_linear(&a, &m->score);
+    }
+    const int64_t index = full_hook(m->score.hooks, params)->weight;
+    const struct rng_key key = {.seed = seed, .purpose = RNG_INIT};
+    rng_fill_normal(&key, param_value(params, index), m->config.hidden,
+                    (float)m->config.initializer_range);
+    m->score.w = params->params[index].view;
     return STATUS_OK;
 }

@@ -82,6 +82,14 @@ MUST_USE enum status model_full_attach(struct model *m, struct param_set *params
 /* After sealing: copies the weights' values into `params`, then the sites read them there. */
 MUST_USE enum status model_full_bind(struct model *m, struct param_set *params);
 
+/* The same for a reward model: beside the weights its score head [1, hidden], that of a classifier or a
+ * new one, normal with the config's initializer_range by (seed). The model's other head is not read
+ * and not trained. Fail as those. */
+MUST_USE enum status model_full_attach_score(struct model *m, struct param_set *params);
+
+/* After sealing. */
+MUST_USE enum status model_full_bind_score(struct model *m, struct param_set *params, uint64_t seed);
+
 /* Number of weights of the base (embedding counted once when tied). */
 int64_t model_parameter_count(const struct model *m);
 

@@ -176,6 +176,32 @@ static enum status visit(void *ctx, const struct site *site, int64_t layer,
     return add_item(w, module, ".bias", &s);
 }
 
+/* All weights, a reward model's score head included. */
+static enum status visit_all(const struct model *m, struct folder_writer *w)
+{
+    const struct save_source score = {.linear = &m->score,
+                                      .rows = m->score.out,
+                                      .columns = m->score.in,
+                                      .dims = 2,
+                                      .dtype = w->options->dtype};
+    TRY(save_walk(m, visit, w));
+    return m->score.in > 0 ? add_item(w, "score", ".weight", &score) : STATUS_OK;
+}
+
+/* What makes Transformers read the folder as a reward model: one label. */
+static void mark_classifier(json_t *config)
+{
+    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    const char *end = name ? strstr(name, "ForCausalLM") : NULL;
+    if (end) {
+        (void)json_object_set_new(config, "architectures",
+                                  json_pack("[o]", json_sprintf("%.*sForSequenceClassification",
+                                                                (int)(end - name), name)));
+    }
+    (void)json_object_set_new(config, "id2label", json_pack("{s:s}", "0", "LABEL_0"));
+    (void)json_object_set_new(config, "label2id", json_pack("{s:i}", "LABEL_0", 0));
+}
+
 static enum status write_weights(const struct model *m, const char *path,
                                  const struct model_folder_options *options)
 {
@@ -184,13 +210,13 @@ static enum status write_weights(const struct model *m, const char *path,
     struct arena data = {0};
     struct folder_writer w = {.model = m, .options = options, .arena = &measure};
     arena_open_measure(&measure, "saved weights");
-    TRY(save_walk(m, visit, &w));
+    TRY(visit_all(m, &w));
     struct safetensors_item *items = calloc((size_t)w.count, sizeof *items);
     TRY_TO(status, done,
            items ? STATUS_OK : FAIL(MEMORY, "%s: no memory for the list of tensors", path));
     TRY_TO(status, done, arena_open(&data, "saved weights", measure.peak));
     w = (struct folder_writer){.model = m, .options = options, .arena = &data, .items = items};
-    TRY_TO(status, done, save_walk(m, visit, &w));
+    TRY_TO(status, done, visit_all(m, &w));
     TRY_TO(status, done, safetensors_write(path, items, w.count));
 done:
     arena_close(&data);
@@ -210,6 +236,9 @@ static enum status write_config(const struct model *m, const char *path, enum dt
                                             : "float32";
     (void)json_object_del(config, "quantization_config"); /* what is written is plain */
     (void)json_object_del(config, "torch_dtype");
+    if (m->score.in > 0) {
+        mark_classifier(config);
+    }
     (void)json_object_set_new(config, "dtype", json_string(name));
     const enum status status = json_write_path(path, config);
     json_decref(config);
