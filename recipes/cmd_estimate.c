@@ -20,7 +20,9 @@ struct method_plan {
 
 static const struct method_plan PLANS[] = {
     {RECIPE_SFT, stage_sft_plan},   {RECIPE_GRPO, stage_grpo_plan}, {RECIPE_RLOO, stage_rloo_plan},
-    {RECIPE_DPO, stage_dpo_plan},   {RECIPE_EVAL, stage_eval_plan},
+    {RECIPE_DPO, stage_dpo_plan},   {RECIPE_EVAL, stage_eval_plan}, {RECIPE_KTO, stage_kto_plan},
+    {RECIPE_REWARD_MODEL, stage_reward_model_plan},
+    {RECIPE_DISTILL, stage_distill_plan},
 };
 
 /* The recipe of a file, or of --model alone: a LoRA on all linear layers. */
@@ -157,12 +159,16 @@ static enum status print_json(const struct memory_plan *p)
 static enum status estimate_stage(const struct command_args *args, const struct recipe *r,
                                   struct memory_plan *plan, bool *done)
 {
+    enum recipe_method method = recipe_guess_method(r);
     *done = false;
+    if (args->method) {
+        TRY(command_named_method(args->method, &method));
+    }
     if (!args->recipe_path || args->adapter || !r->dataset_name) {
         return STATUS_OK;
     }
     for (size_t i = 0; i < sizeof PLANS / sizeof *PLANS; i++) {
-        if (PLANS[i].method == recipe_guess_method(r)) {
+        if (PLANS[i].method == method) {
             const enum status status = PLANS[i].plan(args, plan);
             if (status == STATUS_RECIPE || status == STATUS_INPUT || status == STATUS_IO) {
                 report_note("estimate: by the keys alone, since %s", status_message());

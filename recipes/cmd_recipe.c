@@ -7,7 +7,7 @@
 #include "recipes/commands.h"
 #include "trainer/report/report.h"
 
-static enum status named_method(const char *name, enum recipe_method *out)
+enum status command_named_method(const char *name, enum recipe_method *out)
 {
     char all[256] = "";
     size_t used = 0;
@@ -20,7 +20,7 @@ static enum status named_method(const char *name, enum recipe_method *out)
     *out = RECIPE_EVAL;
     return strcmp(name, "eval") == 0
                ? STATUS_OK
-               : FAIL(USAGE, "validate: --method is %sor eval, not '%.40s'", all, name);
+               : FAIL(USAGE, "--method is %sor eval, not '%.40s'", all, name);
 }
 
 /* True when the recipe's keys and values are a method's. */
@@ -75,7 +75,7 @@ enum status cmd_validate(const struct command_args *args)
         return FAIL(USAGE, "validate: name a recipe file");
     }
     if (args->method) {
-        TRY(named_method(args->method, &method));
+        TRY(command_named_method(args->method, &method));
     } else {
         method = guess_method(args);
     }

@@ -72,9 +72,9 @@ static const struct command COMMANDS[] = {
     {"inspect", "what a model file, adapter or checkpoint holds", "PATH [--json]", "json", 0, 1,
      cmd_inspect, "PATH is a GGUF or safetensors file, a model folder, an adapter, a checkpoint."},
     {"estimate", "memory of a run before it starts", "[RECIPE.yaml] [key=value ...] [--json]",
-     "model adapter json", RECIPE_SFT | RECIPE_GRPO, 0, cmd_estimate,
+     "model adapter method json", RECIPE_SFT | RECIPE_GRPO, 0, cmd_estimate,
      "Weights, adapter, optimizer, activations of a step and K/V cache, by the same plan code\n"
-     "that sizes the run."},
+     "that sizes the run. --method names its command where the keys do not tell (reward-model)."},
     {"doctor", "what this machine offers", "[--json] [--threads N]", "json threads", 0, 0,
      cmd_doctor, "Cores, tiers, memory, libraries and a quick measurement of products and memory."},
     {"validate", "check a recipe", "RECIPE.yaml [key=value ...] [--method grpo] [--print]",

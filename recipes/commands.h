@@ -20,6 +20,8 @@ MUST_USE enum status cmd_inspect(const struct command_args *args);
 MUST_USE enum status cmd_estimate(const struct command_args *args);
 /* What this machine offers. */
 MUST_USE enum status cmd_doctor(const struct command_args *args);
+/* *out: the method of a command's name, for --method. Fails with USAGE naming those there are. */
+MUST_USE enum status command_named_method(const char *name, enum recipe_method *out);
 /* Checks a recipe. */
 MUST_USE enum status cmd_validate(const struct command_args *args);
 /* Lists or copies the shipped recipes. */

@@ -28,7 +28,7 @@ static enum status check_columns(struct run *r)
     return STATUS_OK;
 }
 
-static struct grpo_plan plan_of(const struct run *r)
+struct grpo_plan grpo_training_plan(const struct run *r)
 {
     const struct recipe *c = &r->recipe;
     return (struct grpo_plan){
@@ -46,9 +46,15 @@ static struct grpo_plan plan_of(const struct run *r)
 
 static enum status plan_memory(struct run *r)
 {
-    const struct grpo_plan plan = plan_of(r);
+    const struct grpo_plan plan = grpo_training_plan(r);
     struct memory_plan memory;
     TRY(comm_agree(&r->comm, grpo_plan_check(&plan)));
+    if (r->leader) { /* planned with all members */
+        r->cache_pages = r->leader->cache_pages;
+        r->batch_tokens = r->leader->batch_tokens;
+        r->recompute = r->leader->recompute;
+        return STATUS_OK;
+    }
     TRY(memory_plan_grpo(r, &plan, &memory));
     r->cache_pages = memory.pages;
     r->batch_tokens = memory.micro_batch_tokens;
@@ -163,7 +169,7 @@ static void fill_method(struct grpo_training *t, struct reward_set *rewards)
     struct run *r = t->run;
     const struct recipe *c = &r->recipe;
     struct grpo_config *config = &t->config;
-    config->plan = plan_of(r);
+    config->plan = grpo_training_plan(r);
     config->async_rounds = c->async_rounds;
     config->dynamic_waves = c->dynamic_sampling ? c->dynamic_sampling_waves : 0;
     config->micro_batch_tokens = c->micro_batch_tokens;

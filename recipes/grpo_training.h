@@ -24,6 +24,9 @@ struct grpo_training {
     struct train_method method;
 };
 
+/* The order of rounds and steps over the run's data, by its recipe. */
+struct grpo_plan grpo_training_plan(const struct run *r);
+
 /* Checks a resume, opens the data, attaches what is trained, makes the folder. Collective. Fails as the
  * run's functions do. */
 MUST_USE enum status grpo_setup(struct run *r);

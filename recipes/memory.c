@@ -1,5 +1,5 @@
 /* The plan of a run's memory; see memory.h. */
-#include "recipes/memory.h"
+#include "recipes/memory_internal.h"
 
 #include <inttypes.h>
 #include <string.h>
@@ -13,7 +13,7 @@ enum {
     IMAGE_STEP = 16 << 20,  /* of state_h5.c */
     SET_IN_FILE = 2500,     /* of HDF5's own for a dataset: in the image */
     SET_IN_HDF5 = 17 << 10, /* and in its caches, until the file is closed */
-    TOUCHED_LATER = 11 << 20, /* pages of libraries and small buffers that a run comes to use */
+    TOUCHED_LATER = 8 << 20, /* pages of libraries and small buffers that a run comes to use */
     OUTPUT_ARRAYS = 7,      /* floats a log-prob has besides the activations */
     PREVIEW = 96
 };
@@ -48,14 +48,17 @@ static size_t packed_bytes(const struct memory_request *q, int64_t tokens)
 {
     struct widest w = {.model = q->model};
     (void)!model_each_linear((struct model *)(uintptr_t)q->model, see_linear, &w);
+    if (q->teacher) {
+        w.model = q->teacher;
+        (void)!model_each_linear((struct model *)(uintptr_t)q->teacher, see_linear, &w);
+    }
     const size_t most = q->ops->scratch.size;
     const size_t each = q->ops->compute == COMPUTE_BF16 ? sizeof(uint16_t) : sizeof(float);
     const size_t bytes = (size_t)tokens * (size_t)w.width * each;
     return bytes < most ? bytes : most;
 }
 
-/* Nodes of the tree of shard sums that are alive at once on a rank. */
-static int sum_buffers(const struct memory_request *q)
+int memory_sum_buffers(const struct memory_request *q)
 {
     const int64_t own = (q->recipe->shards + q->comm->size - 1) / q->comm->size;
     int buffers = q->comm->size > 1 ? 2 : 1;
@@ -76,6 +79,21 @@ static void add_weights(const struct memory_request *q, struct memory_plan *p)
                    model_parameter_count(q->model));
     add(p, "weights", q->process.mapped, note);
     add(p, "derived weights", derived, "norms, position tables, weights not in the file");
+    if (q->teacher) {
+        (void)snprintf(note, sizeof note, "%" PRId64 " parameters, mapped",
+                       model_parameter_count(q->teacher));
+        add(p, "teacher", q->teacher_mapped + q->teacher->base.used, note);
+    }
+}
+
+/* The checkpoint is made in memory: values and optimizer state, in steps of the image. */
+size_t memory_image(const struct param_set *params, const struct param_layout *layout)
+{
+    const size_t all = params->sealed ? params->arena.size : param_set_bytes(params, layout);
+    const size_t gradient = (size_t)params->total * sizeof(float);
+    const size_t sets = 3 * (size_t)params->count;
+    const size_t image = ((all - gradient + sets * SET_IN_FILE) / IMAGE_STEP + 1) * IMAGE_STEP;
+    return image + sets * SET_IN_HDF5;
 }
 
 static void add_params(const struct memory_request *q, struct memory_plan *p)
@@ -88,16 +106,33 @@ static void add_params(const struct memory_request *q, struct memory_plan *p)
     add(p, "trained values", values, note);
     add(p, "gradient, optimizer", all > values ? all - values : 0, "");
     (void)snprintf(note, sizeof note, "shards %" PRId64, q->recipe->shards);
-    add(p, "sums over shards", values * (size_t)sum_buffers(q), note);
+    add(p, "sums over shards", values * (size_t)memory_sum_buffers(q), note);
     if (q->reference) {
         add(p, "reference", values, "a copy of the trained values");
     }
-    /* The checkpoint is made in memory: values and optimizer state, in steps of the image. */
-    const size_t sets = 3 * (size_t)q->params->count;
-    const size_t image = ((all - values + sets * SET_IN_FILE) / IMAGE_STEP + 1) * IMAGE_STEP;
-    p->image = q->comm->rank == 0 ? (int64_t)(image + sets * SET_IN_HDF5) : 0;
+    if (q->members > 0) {
+        (void)snprintf(note, sizeof note, "%" PRId64 " beside the largest, with their optimizers",
+                       q->members - 1);
+        add(p, "other members", (size_t)q->others, note);
+    }
+    const size_t own = memory_image(q->params, q->layout);
+    const size_t image = own > q->image ? own : q->image;
+    p->image = q->comm->rank == 0 ? (int64_t)image : 0;
     add(p, "checkpoint", (size_t)p->image, q->samples > 0 ? "its image, when there is no rollout"
                                                           : "its image while it is written");
+}
+
+/* The teacher's pass over the same rows, and the tiles in which both distributions meet. */
+static enum status add_teacher(const struct memory_request *q, struct memory_plan *p)
+{
+    const struct step_size *size = &p->size;
+    const int64_t unit_begin[2] = {0, size->tokens};
+    const struct pass pass = {.ops = q->ops, .unit_begin = unit_begin, .units = 1};
+    size_t step;
+    size_t scratch;
+    TRY(model_plan(q->teacher, &pass, size->tokens, size->outputs, &step, &scratch));
+    add(p, "teacher's pass", step + scratch + model_divergence_scratch(), "");
+    return STATUS_OK;
 }
 
 static enum status add_batch(const struct memory_request *q, struct memory_plan *p)
@@ -122,13 +157,13 @@ static enum status add_batch(const struct memory_request *q, struct memory_plan 
                    ? p->recompute : p->blocks, p->blocks);
     add(p, "activations", step + outputs, note);
     add(p, "scratch", scratch + packed_bytes(q, size->tokens), "");
-    return STATUS_OK;
+    return q->teacher ? add_teacher(q, p) : STATUS_OK;
 }
 
-static enum status add_rollout(const struct memory_request *q, struct memory_plan *p)
+/* What the generation of one model takes. */
+static enum status measure_rollout(const struct memory_request *q, const struct memory_plan *p,
+                                   const struct model *sampler, struct generate_memory *m)
 {
-    char note[PREVIEW];
-    struct generate_memory m;
     struct prompt *prompts = calloc((size_t)q->prompts, sizeof *prompts);
     if (!prompts) {
         return FAIL(MEMORY, "plan: no memory for %" PRId64 " prompts", q->prompts);
@@ -137,7 +172,7 @@ static enum status add_rollout(const struct memory_request *q, struct memory_pla
         prompts[i] = (struct prompt){.count = q->prompt, .samples = q->samples};
     }
     struct generate_args a = {
-        .model = q->model,
+        .model = sampler,
         .ops = q->ops,
         .prompts = prompts,
         .prompt_count = q->prompts,
@@ -145,9 +180,21 @@ static enum status add_rollout(const struct memory_request *q, struct memory_pla
         .limits = sampling_limits(q->recipe),
     };
     a.limits.cache_pages = p->pages > 0 ? p->pages : a.limits.cache_pages;
-    const enum status status = generate_plan(&a, &m);
+    const enum status status = generate_plan(&a, m);
     free(prompts);
-    TRY(status);
+    return status;
+}
+
+static enum status add_rollout(const struct memory_request *q, struct memory_plan *p)
+{
+    char note[PREVIEW];
+    struct generate_memory m;
+    TRY(measure_rollout(q, p, q->sampler[0] ? q->sampler[0] : q->model, &m));
+    if (q->sampler[1]) {
+        struct generate_memory other;
+        TRY(measure_rollout(q, p, q->sampler[1], &other));
+        m = other.cache + other.own + other.pass > m.cache + m.own + m.pass ? other : m;
+    }
     (void)snprintf(note, sizeof note, "%" PRId64 " rows of %" PRId64 " + %" PRId64 " tokens, %" PRId64
                    " pages", q->recipe->rollout_rows, q->prompt, q->completion, m.pages);
     add(p, "K/V cache", m.cache, note);

@@ -9,8 +9,11 @@
 #include "recipes/measure.h"
 #include "recipes/run.h"
 #include "recipes/sampling.h"
+#include "rl/distill.h"
 #include "rl/grpo.h"
 #include "rl/pairs.h"
+#include "rl/ranked.h"
+#include "rl/unpaired.h"
 #include "trainer/step_size.h"
 
 /* What a forward and backward of at most `budget` tokens holds at most. */
@@ -29,15 +32,21 @@ struct memory_request {
     const void *batch_ctx;
     bool batch_fixed; /* the budget decides bits: micro_batch_tokens stands */
     bool reference;   /* a copy of the trained values */
+    const struct model *teacher; /* runs on every micro-batch, too; NULL: none */
+    size_t teacher_mapped;       /* bytes of its file */
+    int64_t members; /* of a population, 0: none */
+    int64_t others;  /* bytes that all members but the one of `params` train and keep */
+    size_t image;    /* largest checkpoint of theirs */
     /* generation; samples 0: none */
     int64_t prompts;
     int64_t prompt;     /* tokens of the longest */
     int64_t samples;    /* completions of each */
     int64_t completion; /* tokens of the longest */
     int64_t history;    /* tokens of earlier completions that are kept */
+    const struct model *sampler[2]; /* models that generate, one after the other; NULL: the model */
 };
 
-enum { MEMORY_LINES = 16 };
+enum { MEMORY_LINES = 20 };
 
 struct memory_plan {
     struct memory_line {
@@ -72,6 +81,20 @@ MUST_USE enum status memory_plan_sft(struct run *r, const struct sft_plan *plan,
 /* Of pairs, each one row of a prompt and two completions. */
 MUST_USE enum status memory_plan_dpo(struct run *r, const struct sft_plan *plan,
                                      const struct pair_set *pairs, struct memory_plan *out);
+
+/* Of completions marked good or bad, each with the prompt before it. */
+MUST_USE enum status memory_plan_kto(struct run *r, const struct sft_plan *plan,
+                                     const struct unpaired_set *rows, struct memory_plan *out);
+
+/* Of pairs of whole texts, each of which gets one score. */
+MUST_USE enum status memory_plan_reward_model(struct run *r, const struct sft_plan *plan,
+                                              const struct ranked_set *pairs,
+                                              struct memory_plan *out);
+
+/* Of rows whose completions student or teacher write, all to their longest, where the config says so;
+ * both models are open. */
+MUST_USE enum status memory_plan_distill(struct run *r, const struct distill_config *config,
+                                         const struct distill_env *env, struct memory_plan *out);
 
 /* Of groups whose completions all reach their longest. */
 MUST_USE enum status memory_plan_grpo(struct run *r, const struct grpo_plan *plan,

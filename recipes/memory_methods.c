@@ -2,12 +2,12 @@
 #include <string.h>
 
 #include "recipes/measure.h"
-#include "recipes/memory.h"
+#include "recipes/memory_internal.h"
 
 /* Prompts that are read to find the longest: all of usual datasets. */
 enum { MOST_PROMPTS = 100000 };
 
-static struct memory_request request_of(struct run *r, bool trains)
+struct memory_request memory_request_of(struct run *r, bool trains)
 {
     return (struct memory_request){
         .recipe = &r->recipe,
@@ -40,62 +40,62 @@ static enum status make_plan(struct run *r, const struct memory_request *q, enum
     return status;
 }
 
-/* A row of a dataset in tokens and log-probs. */
-typedef void (*row_size_fn)(const void *rows, int64_t i, int64_t *tokens, int64_t *outputs);
-
-/* Plans steps over the rows of `plan`, whose sizes `size` tells. Collective. */
-static enum status plan_rows(struct run *r, struct memory_request *q, const struct sft_plan *plan,
-                             row_size_fn size, const void *items, struct memory_plan *out)
+enum status memory_plan_rows(struct run *r, struct memory_request *q, const struct sft_plan *plan,
+                             memory_row_fn size, const void *items, struct memory_plan *out)
 {
     const size_t count = (size_t)plan->rows;
-    int64_t *tokens = malloc(count * sizeof *tokens + 1);
-    int64_t *outputs = malloc(count * sizeof *outputs + 1);
+    int64_t *tokens = malloc(3 * count * sizeof *tokens + 1);
+    int64_t *packed = tokens + count;
+    int64_t *outputs = packed + count;
     const struct step_rows rows = {
         .plan = plan,
         .tokens = tokens,
+        .packed = packed,
         .outputs = outputs,
         .shards = (int)r->recipe.shards,
         .steps = run_max_steps(&r->recipe, sft_plan_steps_per_epoch(plan)),
     };
-    enum status status = tokens && outputs ? STATUS_OK : FAIL(MEMORY, "plan: no memory");
+    enum status status = tokens ? STATUS_OK : FAIL(MEMORY, "plan: no memory");
     for (int64_t i = 0; status == STATUS_OK && i < plan->rows; i++) {
-        size(items, i, &tokens[i], &outputs[i]);
+        const struct memory_row row = size(items, i);
+        tokens[i] = row.tokens;
+        packed[i] = row.packed;
+        outputs[i] = row.outputs;
     }
     q->batch = batch_rows;
     q->batch_ctx = &rows;
     status = make_plan(r, q, status, out);
     free(tokens);
-    free(outputs);
     return status;
 }
 
-static void example_size(const void *rows, int64_t i, int64_t *tokens, int64_t *outputs)
+static struct memory_row example_size(const void *rows, int64_t i)
 {
     const struct example *e = &((const struct example_set *)rows)->items[i];
-    *tokens = e->count;
-    *outputs = e->labels;
+    return (struct memory_row){.tokens = e->count, .packed = e->count, .outputs = e->labels};
 }
 
 enum status memory_plan_sft(struct run *r, const struct sft_plan *plan,
                             const struct example_set *rows, struct memory_plan *out)
 {
-    struct memory_request q = request_of(r, true);
-    return plan_rows(r, &q, plan, example_size, rows, out);
+    struct memory_request q = memory_request_of(r, true);
+    return memory_plan_rows(r, &q, plan, example_size, rows, out);
 }
 
-static void pair_size(const void *rows, int64_t i, int64_t *tokens, int64_t *outputs)
+static struct memory_row pair_size(const void *rows, int64_t i)
 {
     const struct pair *p = &((const struct pair_set *)rows)->items[i];
-    *outputs = p->chosen_count + p->rejected_count;
-    *tokens = p->prompt_count + *outputs;
+    const int64_t outputs = p->chosen_count + p->rejected_count;
+    const int64_t tokens = p->prompt_count + outputs;
+    return (struct memory_row){.tokens = tokens, .packed = tokens, .outputs = outputs};
 }
 
 enum status memory_plan_dpo(struct run *r, const struct sft_plan *plan,
                             const struct pair_set *pairs, struct memory_plan *out)
 {
-    struct memory_request q = request_of(r, true);
+    struct memory_request q = memory_request_of(r, true);
     q.reference = !r->adapter || r->recipe.adapter_name_or_path;
-    return plan_rows(r, &q, plan, pair_size, pairs, out);
+    return memory_plan_rows(r, &q, plan, pair_size, pairs, out);
 }
 
 /* The longest prompt so far. */
@@ -160,36 +160,44 @@ static enum status find_lengths(struct run *r, struct run_data *data, struct mem
     return STATUS_OK;
 }
 
-enum status memory_plan_grpo(struct run *r, const struct grpo_plan *plan, struct memory_plan *out)
+enum status memory_plan_groups(struct run *r, struct memory_request *q,
+                               const struct grpo_plan *plan, struct memory_plan *out)
 {
     const struct recipe *c = &r->recipe;
-    struct memory_request q = request_of(r, true);
     const int64_t groups = grpo_plan_round_rows(plan) / plan->group_size;
     const int64_t step_rows = plan->world * plan->per_device * plan->accumulation;
     const int64_t step_groups = (step_rows + plan->group_size - 1) / plan->group_size;
-    q.reference = c->beta > 0 && (!r->adapter || c->adapter_name_or_path);
-    q.prompts = (groups + r->comm.size - 1) / r->comm.size;
-    q.samples = plan->group_size;
-    q.completion = c->max_completion_length;
-    const enum status status = find_lengths(r, &r->train, &q);
+    q->prompts = (groups + r->comm.size - 1) / r->comm.size;
+    q->samples = plan->group_size;
+    q->completion = c->max_completion_length;
+    const enum status status = find_lengths(r, &r->train, q);
     const int64_t steps = run_max_steps(c, grpo_plan_steps_per_epoch(plan));
-    q.history = smaller(c->rollout_history, steps * step_rows * q.completion);
+    q->history = smaller(c->rollout_history, steps * step_rows * q->completion);
     const struct trees trees = {
-        .prompt = q.prompt,
-        .completion = q.completion,
+        .prompt = q->prompt,
+        .completion = q->completion,
         .size = plan->group_size,
         .per_shard = (smaller(step_groups, groups) + c->shards - 1) / c->shards,
         .split = c->micro_batch_tokens,
     };
-    q.batch = batch_trees;
-    q.batch_ctx = &trees;
-    return make_plan(r, &q, status, out);
+    q->prompts *= q->members > 0 ? q->members : 1;
+    q->batch = batch_trees;
+    q->batch_ctx = &trees;
+    return make_plan(r, q, status, out);
+}
+
+enum status memory_plan_grpo(struct run *r, const struct grpo_plan *plan, struct memory_plan *out)
+{
+    const struct recipe *c = &r->recipe;
+    struct memory_request q = memory_request_of(r, true);
+    q.reference = c->beta > 0 && (!r->adapter || c->adapter_name_or_path);
+    return memory_plan_groups(r, &q, plan, out);
 }
 
 enum status memory_plan_eval(struct run *r, struct memory_plan *out)
 {
     const struct recipe *c = &r->recipe;
-    struct memory_request q = request_of(r, false);
+    struct memory_request q = memory_request_of(r, false);
     const int64_t rows = r->test.set ? dataset_count(r->test.set) : 1;
     const int64_t wanted = c->eval_samples > 0 ? smaller(c->eval_samples, rows) : rows;
     q.prompts = (wanted + r->comm.size - 1) / r->comm.size;

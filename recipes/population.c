@@ -294,6 +294,8 @@ enum status population_grpo(struct run *leader, const struct command_args *args)
 {
     struct population p = {.leader = leader, .at_work = -1};
     const struct comm *comm = &leader->comm;
+    struct memory_plan plan;
+    TRY(population_plan(leader, args, &plan));
     TRY(comm_agree(comm, comm->rank == 0 ? write_recipe(leader) : STATUS_OK));
     const enum status status = run_population(&p, args);
     close_members(&p);

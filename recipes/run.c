@@ -10,6 +10,7 @@
 #include "rl/reward/remote.h"
 #include "trainer/format/file.h"
 #include "trainer/report/report.h"
+#include "trainer/store/state_h5.h"
 
 enum { PATH_CAP = 4096, TEMPLATE_CAP = 4 << 20 };
 
@@ -392,11 +393,24 @@ static enum status open_data(struct run *r)
     return STATUS_OK;
 }
 
+/* Members share the rows that their leader has open; a curriculum's are each member's own. */
+static bool borrow_data(struct run *r)
+{
+    const struct run *leader = r->leader;
+    if (!leader || !leader->train.set || leader->train.source) {
+        return false;
+    }
+    r->train = leader->train;
+    r->test = leader->test;
+    return true;
+}
+
 enum status run_open_data(struct run *r)
 {
+    r->borrows_data = borrow_data(r);
     r->train.recipe = &r->recipe;
     r->test.recipe = &r->recipe;
-    return comm_agree(&r->comm, open_data(r));
+    return comm_agree(&r->comm, r->borrows_data ? STATUS_OK : open_data(r));
 }
 
 /* Parameters and gradient, and the optimizer's state when there is one. */
@@ -435,8 +449,17 @@ static enum status attach_full(struct run *r, const struct optim_config *optim)
                   : model_full_bind(r->model, &r->params);
 }
 
+/* Training writes checkpoints: their library is asked for before hours of work, not after, and its
+ * memory is the process's. */
+static enum status load_store(const struct run *r)
+{
+    char version[32];
+    return r->comm.rank == 0 ? state_h5_version(version, sizeof version) : STATUS_OK;
+}
+
 enum status run_attach(struct run *r, const struct optim_config *optim)
 {
+    TRY(comm_agree(&r->comm, optim ? load_store(r) : STATUS_OK));
     r->process = measure_process();
     const bool adapter = r->recipe.use_peft || r->recipe.adapter_name_or_path;
     return comm_agree(&r->comm, adapter ? attach_adapter(r, optim) : attach_full(r, optim));
@@ -508,8 +531,10 @@ void run_close(struct run *r)
     model_reference_close(&r->reference);
     adapter_close(r->adapter);
     param_set_close(&r->params);
-    dataset_close(r->train.set);
-    dataset_close(r->test.set);
+    if (!r->borrows_data) {
+        dataset_close(r->train.set);
+        dataset_close(r->test.set);
+    }
     if (!r->leader) {
         chat_template_close(r->chat);
         tokenizer_close(r->tokenizer);

@@ -48,6 +48,7 @@ struct run {
     struct prompt_format format;
     struct procedural_source procedural; /* dataset_name: procedural */
     struct run_data train;
+    bool borrows_data;     /* train and test are the leader's */
     struct run_data test;  /* set NULL: the recipe has no held-out rows */
     struct param_set params;
     struct adapter *adapter; /* NULL: full training */

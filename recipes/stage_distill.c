@@ -1,5 +1,6 @@
 /* graft distill: a student learns a teacher's distributions, by recipe. Setup, train, report. */
 #include "recipes/build.h"
+#include "recipes/memory.h"
 #include "recipes/preference.h"
 #include "recipes/sampling.h"
 #include "recipes/stages.h"
@@ -68,9 +69,6 @@ static enum status train(struct run *r, const struct distill_data *data,
         .seq_kd = c->seq_kd,
         .seed = (uint64_t)c->seed,
         .sample = sampling->config,
-        .limits = sampling_limits(c),
-        .micro_batch_tokens = c->micro_batch_tokens,
-        .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
         .dropout = run_dropout(r),
         .eval_batch = c->per_device_eval_batch_size,
     };
@@ -84,6 +82,16 @@ static enum status train(struct run *r, const struct distill_data *data,
     };
     config.sample.max_new_tokens = c->max_completion_length;
     struct distiller *d;
+    struct memory_plan plan;
+    TRY(memory_plan_distill(r, &config, &env, &plan));
+    if (r->plan_only) {
+        *r->plan_only = plan;
+        return STATUS_OK;
+    }
+    r->cache_pages = plan.pages;
+    config.limits = run_limits(r);
+    config.micro_batch_tokens = plan.micro_batch_tokens;
+    config.recompute = plan.recompute;
     TRY(distill_open(&d, &config, &env));
     const struct train_method method = distill_method(d);
     const enum status status = preference_train(r, &config.plan, &method);
@@ -112,11 +120,12 @@ static enum status with_teacher(struct run *r, const struct distill_data *data)
     return status;
 }
 
-enum status stage_distill(const struct command_args *args)
+static enum status stage(const struct command_args *args, struct memory_plan *plan)
 {
     struct run r;
     struct distill_data data = {0};
     enum status status = run_open(&r, args, RECIPE_DISTILL);
+    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -126,4 +135,14 @@ enum status stage_distill(const struct command_args *args)
     distill_set_close(&data.train);
     distill_set_close(&data.eval);
     return stage_end(&r, status);
+}
+
+enum status stage_distill(const struct command_args *args)
+{
+    return stage(args, NULL);
+}
+
+enum status stage_distill_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, out);
 }

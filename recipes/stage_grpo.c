@@ -68,8 +68,10 @@ static enum status stage(const struct command_args *args, enum recipe_method met
     enum status status = run_open(&r, args, method);
     r.plan_only = plan;
     if (status == STATUS_OK) {
-        const bool members = recipe_members(&r.recipe) > 0 && !plan;
-        status = members ? population_grpo(&r, args) : run_grpo(&r);
+        const bool members = recipe_members(&r.recipe) > 0;
+        status = !members ? run_grpo(&r)
+                 : plan   ? population_plan(&r, args, plan)
+                          : population_grpo(&r, args);
     }
     return stage_end(&r, status);
 }

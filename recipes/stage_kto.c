@@ -1,5 +1,6 @@
 /* graft kto: training on single completions marked good or bad, by recipe. Setup, train, report. */
 #include "recipes/build.h"
+#include "recipes/memory.h"
 #include "recipes/preference.h"
 #include "recipes/stages.h"
 #include "rl/kto.h"
@@ -79,8 +80,6 @@ static enum status train(struct run *r, const struct kto_data *data)
         .plan = preference_plan(c, data->train.count),
         .loss = recipe_kto(c),
         .precompute = c->precompute_ref_log_probs,
-        .micro_batch_tokens = c->micro_batch_tokens,
-        .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
         .dropout = run_dropout(r),
         .eval_batch = c->per_device_eval_batch_size,
     };
@@ -92,6 +91,14 @@ static enum status train(struct run *r, const struct kto_data *data)
         .eval = data->eval.count > 0 ? &data->eval : NULL,
     };
     struct kto *k;
+    struct memory_plan plan;
+    TRY(memory_plan_kto(r, &config.plan, &data->train, &plan));
+    if (r->plan_only) {
+        *r->plan_only = plan;
+        return STATUS_OK;
+    }
+    config.micro_batch_tokens = plan.micro_batch_tokens;
+    config.recompute = plan.recompute;
     TRY(preference_reference(r, &config.sync));
     TRY(kto_open(&k, &config, &env));
     const struct train_method method = kto_method(k);
@@ -100,11 +107,12 @@ static enum status train(struct run *r, const struct kto_data *data)
     return status;
 }
 
-enum status stage_kto(const struct command_args *args)
+static enum status stage(const struct command_args *args, struct memory_plan *plan)
 {
     struct run r;
     struct kto_data data = {0};
     enum status status = run_open(&r, args, RECIPE_KTO);
+    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -114,4 +122,14 @@ enum status stage_kto(const struct command_args *args)
     unpaired_set_close(&data.train);
     unpaired_set_close(&data.eval);
     return stage_end(&r, status);
+}
+
+enum status stage_kto(const struct command_args *args)
+{
+    return stage(args, NULL);
+}
+
+enum status stage_kto_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, out);
 }

@@ -1,5 +1,6 @@
 /* graft reward-model: which of two answers is better, as a scalar head and an adapter. */
 #include "recipes/build.h"
+#include "recipes/memory.h"
 #include "recipes/preference.h"
 #include "recipes/stages.h"
 #include "rl/reward_model.h"
@@ -47,11 +48,9 @@ static enum status read_all(struct run *r, void *ctx)
 static enum status train(struct run *r, const struct reward_data *data)
 {
     const struct recipe *c = &r->recipe;
-    const struct reward_model_config config = {
+    struct reward_model_config config = {
         .plan = preference_plan(c, data->train.count),
         .center = isnan(c->center_rewards_coefficient) ? 0.0 : c->center_rewards_coefficient,
-        .micro_batch_tokens = c->micro_batch_tokens,
-        .recompute = c->gradient_checkpointing ? INT64_MAX : 0,
         .dropout = run_dropout(r),
         .eval_batch = c->per_device_eval_batch_size,
     };
@@ -63,10 +62,18 @@ static enum status train(struct run *r, const struct reward_data *data)
         .eval = data->eval.count > 0 ? &data->eval : NULL,
     };
     struct reward_model *m;
+    struct memory_plan plan;
     if (r->model->score.in == 0) {
         return FAIL(RECIPE, "adapter_name_or_path: %s has no score head; it is no reward model's",
                     c->adapter_name_or_path);
     }
+    TRY(memory_plan_reward_model(r, &config.plan, &data->train, &plan));
+    if (r->plan_only) {
+        *r->plan_only = plan;
+        return STATUS_OK;
+    }
+    config.micro_batch_tokens = plan.micro_batch_tokens;
+    config.recompute = plan.recompute;
     TRY(reward_model_open(&m, &config, &env));
     const struct train_method method = reward_model_method(m);
     const enum status status = preference_train(r, &config.plan, &method);
@@ -74,11 +81,12 @@ static enum status train(struct run *r, const struct reward_data *data)
     return status;
 }
 
-enum status stage_reward_model(const struct command_args *args)
+static enum status stage(const struct command_args *args, struct memory_plan *plan)
 {
     struct run r;
     struct reward_data data = {0};
     enum status status = run_open(&r, args, RECIPE_REWARD_MODEL);
+    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -88,4 +96,14 @@ enum status stage_reward_model(const struct command_args *args)
     ranked_set_close(&data.train);
     ranked_set_close(&data.eval);
     return stage_end(&r, status);
+}
+
+enum status stage_reward_model(const struct command_args *args)
+{
+    return stage(args, NULL);
+}
+
+enum status stage_reward_model_plan(const struct command_args *args, struct memory_plan *out)
+{
+    return stage(args, out);
 }

@@ -25,6 +25,16 @@ MUST_USE enum status stage_rloo_plan(const struct command_args *args, struct mem
 /* Of dpo. */
 MUST_USE enum status stage_dpo_plan(const struct command_args *args, struct memory_plan *out);
 
+/* Of kto. */
+MUST_USE enum status stage_kto_plan(const struct command_args *args, struct memory_plan *out);
+
+/* Of reward-model. */
+MUST_USE enum status stage_reward_model_plan(const struct command_args *args,
+                                             struct memory_plan *out);
+
+/* Of distill. */
+MUST_USE enum status stage_distill_plan(const struct command_args *args, struct memory_plan *out);
+
 /* Of eval. */
 MUST_USE enum status stage_eval_plan(const struct command_args *args, struct memory_plan *out);
 

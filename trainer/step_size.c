@@ -26,8 +26,10 @@ static enum status walk_step(const struct step_rows *r, int64_t step, int64_t bu
     if (good) {
         shards_assign(cost, count, r->shards, shard_of);
     }
+    const int64_t *packed = r->packed ? r->packed : r->tokens;
     for (int s = 0; good && s < r->shards; s++) {
         int64_t tokens = 0;
+        int64_t held = 0;
         int64_t outputs = 0;
         for (int64_t i = 0; i < count; i++) {
             if (shard_of[i] != s) {
@@ -35,8 +37,9 @@ static enum status walk_step(const struct step_rows *r, int64_t step, int64_t bu
             }
             const bool fits = tokens + cost[i] <= budget;
             tokens = fits ? tokens + cost[i] : cost[i];
+            held = fits ? held + packed[rows[i]] : packed[rows[i]];
             outputs = fits ? outputs + r->outputs[rows[i]] : r->outputs[rows[i]];
-            out->tokens = outputs > 0 ? larger(out->tokens, tokens) : out->tokens;
+            out->tokens = outputs > 0 ? larger(out->tokens, held) : out->tokens;
             out->outputs = larger(out->outputs, outputs);
         }
     }

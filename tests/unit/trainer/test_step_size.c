@@ -12,7 +12,8 @@ static const struct sft_plan PLAN = {.rows = 4, .world = 1, .per_device = 4, .ac
 static struct step_size find(const struct sft_plan *plan, const int64_t *tokens,
                              const int64_t *outputs, int shards, int64_t budget, int64_t steps)
 {
-    const struct step_rows rows = {plan, tokens, outputs, shards, steps};
+    const struct step_rows rows = {
+        .plan = plan, .tokens = tokens, .outputs = outputs, .shards = shards, .steps = steps};
     struct step_size size;
     assert_int_equal(step_size_find(&rows, budget, &size), STATUS_OK);
     return size;
@@ -41,6 +42,22 @@ static void shards_split_a_step(void **state)
     assert_int_equal(s.tokens, 50);
     s = find(&PLAN, tokens, tokens, 8, 1000, 1);
     assert_int_equal(s.tokens, 40);
+}
+
+/* The budget counts every token, memory what is packed once. */
+static void shared_tokens_are_held_once(void **state)
+{
+    (void)state;
+    const int64_t tokens[] = {10, 20, 30, 40};
+    const int64_t packed[] = {7, 12, 25, 33};
+    const struct step_rows rows = {.plan = &PLAN, .tokens = tokens, .packed = packed,
+                                   .outputs = tokens, .shards = 1, .steps = 1};
+    struct step_size s;
+    assert_int_equal(step_size_find(&rows, 60, &s), STATUS_OK); /* 10 20 30 | 40 */
+    assert_int_equal(s.tokens, 44);
+    assert_int_equal(step_size_find(&rows, 1, &s), STATUS_OK);
+    assert_int_equal(s.tokens, 33);
+    assert_int_equal(s.longest, 40);
 }
 
 static void batches_without_labels_are_left_out(void **state)
@@ -92,6 +109,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_shard_packs_its_rows),
         cmocka_unit_test(shards_split_a_step),
+        cmocka_unit_test(shared_tokens_are_held_once),
         cmocka_unit_test(batches_without_labels_are_left_out),
         cmocka_unit_test(no_step_holds_nothing),
         cmocka_unit_test(long_runs_are_bounded),
