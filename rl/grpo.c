@@ -157,6 +157,7 @@ void grpo_close(struct grpo *g)
     free(g->branches);
     free(g->rows);
     unit_pass_close(&g->pass);
+    grpo_lists_close(&g->lists);
     grpo_orders_close(g->orders);
     free(g);
 }

@@ -63,6 +63,15 @@ struct grpo_record {
     struct correction_sums sampling; /* of a row of a late round */
 };
 
+/* What fills a micro-batch; grows to the largest that came and lasts for the run. */
+struct grpo_lists {
+    struct grpo_piece *pieces; /* [capacity], as all of them */
+    struct pack_unit *trees;
+    struct pack_branch *branches;
+    uint32_t *keys; /* of the pieces, when there is dropout */
+    int64_t capacity;
+};
+
 struct grpo {
     const struct grpo_config *config;
     const struct rollout_env *env;
@@ -95,8 +104,12 @@ struct grpo {
     double num_tokens;       /* running total, TRL's num_tokens */
     struct entropy_control entropy;
     struct unit_pass pass;
+    struct grpo_lists lists;
     struct pass_noise noise; /* of the passes with backward, when there is dropout */
 };
+
+/* Frees the lists. */
+void grpo_lists_close(struct grpo_lists *l);
 
 /* Loss tokens of a row: none when it is masked. */
 int64_t grpo_loss_tokens(const struct rollout_row *row);

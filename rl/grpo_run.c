@@ -7,7 +7,7 @@
 #include "rl/grpo_internal.h"
 
 /* A piece: some rows of one unit that run together over one copy of the prompt. */
-struct piece {
+struct grpo_piece {
     int64_t unit;  /* place in the caller's order */
     int64_t first; /* rows [first, first + count) of work.rows */
     int64_t count;
@@ -17,10 +17,10 @@ struct piece {
 struct run_list {
     struct grpo *g;
     const struct grpo_work *work;
-    struct piece *pieces;
+    struct grpo_piece *pieces; /* of grpo_lists, as the next ones */
     struct pack_unit *trees;
     struct pack_branch *branches;
-    uint32_t *keys; /* of the pieces, when there is dropout */
+    uint32_t *keys;
     int64_t count;
     int64_t used_branches;
     int64_t tokens;
@@ -46,7 +46,7 @@ int64_t grpo_cut_piece(const struct grpo *g, const struct grpo_row *rows, const 
 }
 
 static struct pack_unit piece_tree(const struct run_list *l, const struct grpo_unit *u,
-                                   const struct piece *p)
+                                   const struct grpo_piece *p)
 {
     const struct rollout_group *group = &l->g->live[u->live].data.group[u->group];
     return (struct pack_unit){
@@ -96,7 +96,7 @@ static enum status run_units(struct run_list *l, const int64_t *order, int64_t c
     for (int64_t k = 0; k < count; k++) {
         const struct grpo_unit *u = &l->work->units[order[k]];
         for (int64_t at = u->first_row; at < u->first_row + u->row_count;) {
-            const struct piece piece = {
+            const struct grpo_piece piece = {
                 .unit = k,
                 .first = at,
                 .count = grpo_cut_piece(l->g, l->work->rows, u, at, l->branches + l->used_branches),
@@ -118,6 +118,37 @@ static enum status run_units(struct run_list *l, const int64_t *order, int64_t c
     return flush(l);
 }
 
+/* Room for `rows` pieces. */
+static enum status reserve(struct grpo_lists *l, int64_t rows)
+{
+    const size_t n = (size_t)rows;
+    if (rows <= l->capacity) {
+        return STATUS_OK;
+    }
+    grpo_lists_close(l);
+    *l = (struct grpo_lists){
+        .pieces = malloc(n * sizeof *l->pieces),
+        .trees = malloc(n * sizeof *l->trees),
+        .branches = malloc(n * sizeof *l->branches),
+        .keys = malloc(n * sizeof *l->keys),
+        .capacity = rows,
+    };
+    if (!l->pieces || !l->trees || !l->branches || !l->keys) {
+        grpo_lists_close(l);
+        return FAIL(MEMORY, "step: no memory for %lld rows", (long long)rows);
+    }
+    return STATUS_OK;
+}
+
+void grpo_lists_close(struct grpo_lists *l)
+{
+    free(l->pieces);
+    free(l->trees);
+    free(l->branches);
+    free(l->keys);
+    *l = (struct grpo_lists){0};
+}
+
 enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, const int64_t *order,
                           int64_t count)
 {
@@ -125,22 +156,17 @@ enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, const int64
     for (int64_t k = 0; k < count; k++) {
         rows += w->units[order[k]].row_count;
     }
+    TRY(reserve(&g->lists, rows));
     struct run_list l = {
         .g = g,
         .work = w,
-        .pieces = malloc((size_t)rows * sizeof *l.pieces + 1),
-        .trees = malloc((size_t)rows * sizeof *l.trees + 1),
-        .branches = malloc((size_t)rows * sizeof *l.branches + 1),
-        .keys = malloc((size_t)rows * sizeof *l.keys + 1),
+        .pieces = g->lists.pieces,
+        .trees = g->lists.trees,
+        .branches = g->lists.branches,
+        .keys = g->lists.keys,
     };
-    const enum status status = l.pieces && l.trees && l.branches && l.keys
-                                   ? run_units(&l, order, count)
-                                   : FAIL(MEMORY, "step: no memory for %lld rows", (long long)rows);
-    g->pass.noise = NULL; /* its keys go */
-    free(l.pieces);
-    free(l.trees);
-    free(l.branches);
-    free(l.keys);
+    const enum status status = run_units(&l, order, count);
+    g->pass.noise = NULL; /* its keys may go */
     return status;
 }
 

@@ -1,54 +1,21 @@
 /*
- * A step allocates nothing: malloc, calloc and realloc of this program are counted. Training steps
- * after the first make no call at all; a generation makes as many for long completions as for short.
+ * A step allocates nothing: training steps after the first make no call at all, nor do the clip and the
+ * update of any optimizer; a generation makes as many for long completions as for short. Log lines and
+ * checkpoints may allocate, but keep nothing.
  */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
 
+#include "tests/support/allocations.h"
 #include "tests/support/tiny_model.h"
 #include "trainer/generate/generate.h"
 #include "trainer/optim/optim.h"
 #include "trainer/sft.h"
-
-#ifdef __SANITIZE_ADDRESS__
-#define COUNTS 0 /* the sanitizer has the allocator */
-#else
-#define COUNTS 1
-extern void *__libc_malloc(size_t size);
-extern void *__libc_calloc(size_t count, size_t size);
-extern void *__libc_realloc(void *p, size_t size);
-
-static atomic_long calls;
-
-void *malloc(size_t size)
-{
-    atomic_fetch_add(&calls, 1);
-    return __libc_malloc(size);
-}
-
-void *calloc(size_t count, size_t size)
-{
-    atomic_fetch_add(&calls, 1);
-    return __libc_calloc(count, size);
-}
-
-void *realloc(void *p, size_t size)
-{
-    atomic_fetch_add(&calls, 1);
-    return __libc_realloc(p, size);
-}
-
-static long allocations(void)
-{
-    return atomic_load(&calls);
-}
-#endif
 
 #if COUNTS
 enum { ROWS = 4, LENGTH = 24 };
@@ -57,9 +24,14 @@ static void the_counter_counts(void **state)
 {
     (void)state;
     const long before = allocations();
+    const long alive = live_blocks();
     char *volatile p = malloc(10);
+    assert_int_equal(live_blocks() - alive, 1);
+    p = realloc(p, 100);
+    assert_int_equal(live_blocks() - alive, 1);
     free(p);
-    assert_int_equal(allocations() - before, 1);
+    assert_int_equal(allocations() - before, 2);
+    assert_int_equal(live_blocks() - alive, 0);
 }
 
 static void open_tiny(struct tiny *t, struct ops_context *ops)
@@ -123,6 +95,57 @@ static void a_training_step_allocates_nothing(void **state)
     ops_context_close(&ops);
 }
 
+/* A LoRA's matrices, or whole ones for an optimizer of those, a vector, and a gradient for each. */
+static void open_params(struct param_set *p, const struct optim_config *c)
+{
+    static const int64_t SHAPES[][2] = {{4, 96}, {64, 4}, {300, 1}};
+    static const char *const LORA[] = {"q_proj.lora_A.weight", "q_proj.lora_B.weight", "q_proj.bias"};
+    static const char *const WHOLE[] = {"q_proj.weight", "o_proj.weight", "q_proj.bias"};
+    const char *const *names = c->kind == OPTIM_MUON ? WHOLE : LORA;
+    struct param_layout layout;
+    int64_t index;
+    param_set_open(p);
+    for (int i = 0; i < (c->kind == OPTIM_LORA_FA ? 2 : 3); i++) {
+        tiny_need(param_set_add(p, names[i], i < 2 ? 2 : 1, SHAPES[i], true, &index));
+    }
+    p->params[1].scale = 2.0f;
+    tiny_need(optim_prepare(c, p, &layout));
+    tiny_need(param_set_seal(p, &layout));
+    for (int64_t i = 0; i < p->total; i++) {
+        p->value[i] = 0.01f * (float)(i % 17 - 8);
+        p->grad[i] = 0.1f * (float)(i % 13 - 6);
+    }
+}
+
+static void clip_and_update_allocate_nothing(void **state)
+{
+    (void)state;
+    struct ops_context ops;
+    tiny_need(ops_context_open(&ops, &(struct ops_options){.threads = 2}));
+    for (int kind = 0; kind < OPTIM_KINDS; kind++) {
+        struct optim_config c;
+        struct param_set p;
+        optim_defaults(&c, (enum optim_kind)kind);
+        c.learning_rate = 1e-3;
+        c.max_grad_norm = 0.5;
+        open_params(&p, &c);
+        const struct optim_rates rates = optim_rates(&c, 1.0);
+        long before = 0;
+        for (int64_t step = 1; step <= 4; step++) {
+            before = step == 2 ? allocations() : before;
+            const double norm = optim_grad_norm(&ops, &p);
+            assert_true(norm > c.max_grad_norm); /* it clips */
+            optim_update(&ops, &p, &c, &rates, norm, step);
+        }
+        if (allocations() != before) {
+            fail_msg("%s: %ld calls in three updates", optim_name((enum optim_kind)kind),
+                     allocations() - before);
+        }
+        param_set_close(&p);
+    }
+    ops_context_close(&ops);
+}
+
 /* Calls of a generation of `tokens` tokens for each of two prompts' three samples. */
 static long generation(const struct tiny *t, struct ops_context *ops, int64_t tokens)
 {
@@ -175,6 +198,7 @@ int main(void)
         cmocka_unit_test(the_counter_counts),
 #if COUNTS
         cmocka_unit_test(a_training_step_allocates_nothing),
+        cmocka_unit_test(clip_and_update_allocate_nothing),
         cmocka_unit_test(a_decode_step_allocates_nothing),
 #endif
     };
