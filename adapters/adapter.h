@@ -49,8 +49,8 @@ void adapter_config_close(struct adapter_config *c);
 MUST_USE enum status adapter_attach(struct adapter **out, struct model *m,
                                     struct param_set *params, const struct adapter_config *config);
 
-/* Hangs the hooks on the model, as adapter_attach did, for the rows of one adapter slot (-1: all rows,
- * see struct pass). */
+/* Hangs the hooks on the model, as adapter_attach did, for the rows of one adapter slot (-1: all
+ * rows, see struct pass). */
 void adapter_hang(struct adapter *a, int32_t slot);
 
 /* Takes them off: the model computes as without this adapter. */

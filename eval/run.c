@@ -182,7 +182,8 @@ static enum status write_lines(const struct eval_config *c, const struct comm *c
         status = comm_gather_all(comm, mine, strlen(mine), &all, offsets);
     }
     for (int r = 0; status == STATUS_OK && comm->rank == 0 && r < comm->size; r++) {
-        json_t *part = json_loadb((const char *)all + offsets[r], offsets[r + 1] - offsets[r], 0, NULL);
+        json_t *part =
+            json_loadb((const char *)all + offsets[r], offsets[r + 1] - offsets[r], 0, NULL);
         for (size_t i = 0; status == STATUS_OK && i < json_array_size(part); i++) {
             status = report_append(c->output_dir, c->samples_file, json_array_get(part, i));
         }

@@ -1,6 +1,6 @@
 /*
- * Accuracy of a model on a set of problems: sampled or greedy completions, judged exactly; shared over
- * ranks, the same on any number of them.
+ * Accuracy of a model on a set of problems: sampled or greedy completions, judged exactly; shared
+ * over ranks, the same on any number of them.
  */
 #pragma once
 

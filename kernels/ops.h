@@ -21,9 +21,9 @@
  *
  * The code rule: in COMPUTE_BF16 weights of gemm are not rounded where their blocks hold integers
  * (kernels/tensor/codes.h) and k_slices is 1. Integers and rounded x are summed block by block, k
- * ascending from +0; for each block sum = fma(scale, block's sum, sum), then, where there are minima,
- * sum = fma(minimum, sum of the block's x, sum). A tier of bf16 tiles, whose sums run over several
- * blocks, rounds decoded weights instead.
+ * ascending from +0; for each block sum = fma(scale, block's sum, sum), then, where there are
+ * minima, sum = fma(minimum, sum of the block's x, sum). A tier of bf16 tiles, whose sums run over
+ * several blocks, rounds decoded weights instead.
  */
 #pragma once
 
@@ -164,9 +164,10 @@ struct rope_args {
     bool inverse;
 };
 
-/* One sequence of queries and where its keys lie. Key j (logical position) is row key_rows[j] of the
- * key and value buffers: a training batch, a tree branch over a shared prefix, or cache pages.
- * Query i (i < count) sits at logical position pos_begin + i and sees keys max(0, pos-window+1)..pos.
+/* One sequence of queries and where its keys lie. Key j (logical position) is row key_rows[j] of
+ * the key and value buffers: a training batch, a tree branch over a shared prefix, or cache pages.
+ * Query i (i < count) sits at logical position pos_begin + i and sees keys max(0,
+ * pos-window+1)..pos.
  */
 struct attn_seq {
     int64_t begin;     /* first row of the queries in q, out, lse */
@@ -185,7 +186,8 @@ struct attn_args {
     int64_t ldq;
     const float *k; /* [key rows, kv_heads * head_dim], row stride ldkv */
     const float *v;
-    const uint16_t *k16; /* instead of k and v in COMPUTE_BF16: what they would be rounded to; head_dim */
+    const uint16_t
+        *k16; /* instead of k and v in COMPUTE_BF16: what they would be rounded to; head_dim */
     const uint16_t *v16; /* is even then */
     int64_t ldkv; /* even with k16 */
     float *out; /* [T, heads * head_dim], row stride ldo */
@@ -201,8 +203,9 @@ struct attn_args {
     float softcap;  /* 0: none */
 };
 
-/* Backward with recomputation from lse. dq is written; dk, dv are ADDED to (zero them first), in the
- * order of the sequences of a tree, queries ascending. Heads of one kv head are added ascending. */
+/* Backward with recomputation from lse. dq is written; dk, dv are ADDED to (zero them first), in
+ * the order of the sequences of a tree, queries ascending. Heads of one kv head are added
+ * ascending. */
 struct attn_backward_args {
     struct attn_args fwd; /* out and lse as computed */
     const float *dout;    /* [T, heads * head_dim], row stride ldo */
@@ -283,7 +286,8 @@ struct logit_args {
     float *exps;      /* [rows, n], may be the logits; or NULL */
     uint16_t *exps16; /* instead: rounded to bf16; or NULL */
     float *shrink;    /* [rows] with them: what exps of earlier chunks are to be multiplied by */
-    float *sums; /* [rows] += sum of z, for the mean of log p over the vocabulary; NULL: not wanted */
+    float
+        *sums; /* [rows] += sum of z, for the mean of log p over the vocabulary; NULL: not wanted */
 };
 
 /* In place: logits -> d loss / d logits, for
@@ -362,10 +366,11 @@ struct update_args {
 };
 
 /* Adafactor (Shazeer & Stern 2018, arXiv 1804.04235) as Transformers computes it, on `batch`
- * matrices [rows, cols], G = grad_scale * g: row, col = EMAs (rate beta2) of the means of G^2 + eps;
- * u = G / sqrt(row col / mean(row)); u /= max(1, rms(u) / clip); u *= lr; mean_update = EMA of u
- * (beta1) replaces it where there is one; p *= 1 - lr wd; p -= u. A vector (row NULL) keeps the EMA
- * of G^2 + eps in col [cols] and has u = G / sqrt(col). Sums are in double, over fixed pieces. */
+ * matrices [rows, cols], G = grad_scale * g: row, col = EMAs (rate beta2) of the means of G^2 +
+ * eps; u = G / sqrt(row col / mean(row)); u /= max(1, rms(u) / clip); u *= lr; mean_update = EMA of
+ * u (beta1) replaces it where there is one; p *= 1 - lr wd; p -= u. A vector (row NULL) keeps the
+ * EMA of G^2 + eps in col [cols] and has u = G / sqrt(col). Sums are in double, over fixed pieces.
+ */
 struct adafactor_args {
     float *p;       /* [batch, rows, cols] */
     const float *g;

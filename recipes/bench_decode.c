@@ -1,4 +1,5 @@
-/* bench decode: prefill, then one token of each sequence per step; every sequence has its own prompt. */
+/* bench decode: prefill, then one token of each sequence per step; every sequence has its own
+ * prompt. */
 #include "recipes/bench_internal.h"
 #include "recipes/measure.h"
 #include "trainer/generate/generate.h"

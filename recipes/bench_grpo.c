@@ -1,6 +1,6 @@
 /*
- * bench grpo: rollout, scripted reward, and a training step on two-digit sums; loss dapo, beta 0, every
- * completion exactly as long as asked (no stop ids).
+ * bench grpo: rollout, scripted reward, and a training step on two-digit sums; loss dapo, beta 0,
+ * every completion exactly as long as asked (no stop ids).
  */
 #include <math.h>
 #include <string.h>
@@ -60,7 +60,8 @@ static enum status lengthen(const struct grpo_bench *g, json_t *rows)
     json_array_foreach (rows, i, row) {
         json_t *prompt = json_object_get(row, "prompt");
         json_t *message = json_array_get(prompt, 0);
-        const char *said = json_string_value(message ? json_object_get(message, "content") : prompt);
+        const char *said =
+            json_string_value(message ? json_object_get(message, "content") : prompt);
         if (words == 0 || !said) {
             continue;
         }
@@ -102,8 +103,8 @@ static enum status open_rows(struct grpo_bench *g)
     return dataset_from_rows(&g->rows, "sums", train);
 }
 
-/* Completions of scripted lengths: geometric, mean --completion, at most MOST_SPREAD times that; the
- * sum is brought to that of equal lengths. */
+/* Completions of scripted lengths: geometric, mean --completion, at most MOST_SPREAD times that;
+ * the sum is brought to that of equal lengths. */
 static enum status make_lengths(struct grpo_bench *g)
 {
     const int64_t n = g->prompts * g->generations;

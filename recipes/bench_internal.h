@@ -52,8 +52,8 @@ struct bench_figure {
     double peak_rss; /* GiB at the end of this work */
 };
 
-/* Floating-point operations of a forward over `rows` tokens with `outputs` next-token distributions,
- * and of forward and backward. */
+/* Floating-point operations of a forward over `rows` tokens with `outputs` next-token
+ * distributions, and of forward and backward. */
 double bench_forward_flops(const struct bench *b, double rows, double outputs);
 
 /* Same with the backward: d input of every linear, d weight of the adapter's factors. */

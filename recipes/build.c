@@ -76,7 +76,8 @@ enum status recipe_train(const struct recipe *r, int64_t max_steps, int64_t step
         .shards = (int)r->shards,
         .max_nonfinite_steps = r->max_nonfinite_steps,
         .resume = r->resume == RESUME_AUTO,
-        .step_rows = r->per_device_train_batch_size * r->world_size * r->gradient_accumulation_steps,
+        .step_rows =
+            r->per_device_train_batch_size * r->world_size * r->gradient_accumulation_steps,
         .best = {.greater = r->greater_is_better == TRISTATE_TRUE,
                  .load = r->load_best_model_at_end,
                  .save = r->save_strategy == STRATEGY_BEST},

@@ -37,7 +37,8 @@ static bool opens_as(const struct command_args *args, enum recipe_method method)
     return fits;
 }
 
-/* By the keys; where the values are not that method's (loss_type), the first one that takes them. */
+/* By the keys; where the values are not that method's (loss_type), the first one that takes them.
+ */
 static enum recipe_method guess_method(const struct command_args *args)
 {
     struct recipe any;

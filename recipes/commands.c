@@ -28,8 +28,8 @@ static const struct command COMMANDS[] = {
      "model", RECIPE_REWARD_MODEL, 0, stage_reward_model,
      "Rows of dpo, margin optional. The result is a PEFT folder of task SEQ_CLS with its score head.\n"
      "Starts and resumes like the other trainings."},
-    {"distill", "a student learns a teacher's distributions", "RECIPE.yaml [key=value ...]", "model",
-     RECIPE_DISTILL, 0, stage_distill,
+    {"distill", "a student learns a teacher's distributions", "RECIPE.yaml [key=value ...]",
+     "model", RECIPE_DISTILL, 0, stage_distill,
      "GKD: rows of messages, or prompt and completion; completions come from the student, the teacher\n"
      "or the rows (lmbda, seq_kd). Starts and resumes like the other trainings."},
     {"eval", "accuracy on held-out problems", "RECIPE.yaml [key=value ...] [--json]", "model json",
@@ -92,7 +92,8 @@ static const struct command COMMANDS[] = {
      "adapter: a folder as PEFT and the Hub read it; --base then names the base in it. merged:\n"
      "the base with the adapter added, as safetensors. gguf: an adapter for llama.cpp. The base is\n"
      "the one named in adapter_config.json unless --base is given."},
-    {"bench", "speed against the machine's limits", "sft|decode|grpo|roofline --model M [--batch N]",
+    {"bench", "speed against the machine's limits",
+     "sft|decode|grpo|roofline --model M [--batch N]",
      "model base compute threads batch seq steps checkpointing tokens prompt generate prompts "
      "generations completion slots unshared spread context tokenizer",
      0, 1, stage_bench,

@@ -28,4 +28,4 @@ MUST_USE enum status cmd_validate(const struct command_args *args);
 MUST_USE enum status cmd_recipes(const struct command_args *args);
 /* Redraws report.html. */
 MUST_USE enum status cmd_plot(const struct command_args *args);
-MUST_USE enum status cmd_convert(const struct command_args *args);  /* formats and types of a model */
+MUST_USE enum status cmd_convert(const struct command_args *args); /* formats and types of a model */

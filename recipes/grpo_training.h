@@ -27,22 +27,23 @@ struct grpo_training {
 /* The order of rounds and steps over the run's data, by its recipe. */
 struct grpo_plan grpo_training_plan(const struct run *r);
 
-/* Checks a resume, opens the data, attaches what is trained, makes the folder. Collective. Fails as the
- * run's functions do. */
+/* Checks a resume, opens the data, attaches what is trained, makes the folder. Collective. Fails as
+ * the run's functions do. */
 MUST_USE enum status grpo_setup(struct run *r);
 
 /* The recipe's rewards; close the set in any case. Collective. Fails with RECIPE. */
 MUST_USE enum status grpo_open_rewards(const struct run *r, struct reward_set *set);
 
-/* The method over a run that is set up; run and rewards are borrowed. Collective. Close in any case. */
+/* The method over a run that is set up; run and rewards are borrowed. Collective. Close in any
+ * case. */
 MUST_USE enum status grpo_training_open(struct grpo_training *t, struct run *r,
                                         struct reward_set *rewards);
 
 /* Frees the method. */
 void grpo_training_close(struct grpo_training *t);
 
-/* Accuracy before training, measured once: accuracy_before.json keeps it for resumed runs. *out: new
- * reference, NULL when the recipe has no such evaluation. Collective. */
+/* Accuracy before training, measured once: accuracy_before.json keeps it for resumed runs. *out:
+ * new reference, NULL when the recipe has no such evaluation. Collective. */
 MUST_USE enum status grpo_before(struct run *r, json_t **out);
 
 /* The same after training. */

@@ -25,14 +25,14 @@ MUST_USE enum status measure_cache_read(struct pool *pool, double *gb_per_second
 /* Best GFLOP/s of a loop of these instructions on every thread of the pool, within 0.15 s. */
 double measure_instructions(struct pool *pool, const struct peak_kind *kind);
 
-/* The roofs of a run in about 0.05 s and without memory of its own: the instructions of the context's
- * products (the reference tier: the products themselves), and the rate at which the model's own weights
- * are read. Fails as model_each_linear, MEMORY. */
+/* The roofs of a run in about 0.05 s and without memory of its own: the instructions of the
+ * context's products (the reference tier: the products themselves), and the rate at which the
+ * model's own weights are read. Fails as model_each_linear, MEMORY. */
 MUST_USE enum status measure_peaks(struct ops_context *ops, struct model *m,
                                    struct work_peaks *out);
 
-/* Memory of this process: what it holds now without the files that it maps read-only and shared (those
- * are weights), and the size of these files. Zeros when the kernel does not tell. */
+/* Memory of this process: what it holds now without the files that it maps read-only and shared
+ * (those are weights), and the size of these files. Zeros when the kernel does not tell. */
 struct measure_memory {
     size_t held;
     size_t mapped;

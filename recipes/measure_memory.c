@@ -31,8 +31,8 @@ struct measure_memory measure_process(void)
     return memory;
 }
 
-/* The number behind `key` in a file of "key number" lines, or the file's first number (key NULL); NAN
- * when there is none. */
+/* The number behind `key` in a file of "key number" lines, or the file's first number (key NULL);
+ * NAN when there is none. */
 static double read_number(const char *path, const char *key)
 {
     FILE *in = fopen(path, "re");

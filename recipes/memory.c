@@ -195,8 +195,9 @@ static enum status add_rollout(const struct memory_request *q, struct memory_pla
         TRY(measure_rollout(q, p, q->sampler[1], &other));
         m = other.cache + other.own + other.pass > m.cache + m.own + m.pass ? other : m;
     }
-    (void)snprintf(note, sizeof note, "%" PRId64 " rows of %" PRId64 " + %" PRId64 " tokens, %" PRId64
-                   " pages", q->recipe->rollout_rows, q->prompt, q->completion, m.pages);
+    (void)snprintf(note, sizeof note,
+                   "%" PRId64 " rows of %" PRId64 " + %" PRId64 " tokens, %" PRId64 " pages",
+                   q->recipe->rollout_rows, q->prompt, q->completion, m.pages);
     add(p, "K/V cache", m.cache, note);
     if (q->history > 0) {
         add(p, "history", (size_t)q->history * ROLLOUT_HISTORY_TOKEN_BYTES, "earlier completions");

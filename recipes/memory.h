@@ -1,8 +1,9 @@
 /*
  * Memory of a run before it starts, by the plan code that sizes its arenas, and the choice that the
- * key `memory` asks for: how many blocks save their input only and run again in the backward (Chen et
- * al. 2016, arXiv 1604.06174), how many tokens a micro-batch has, how many K/V pages a rollout. None of
- * these changes a bit of the result. `graft estimate` prints the plan, the stages follow it.
+ * key `memory` asks for: how many blocks save their input only and run again in the backward (Chen
+ * et al. 2016, arXiv 1604.06174), how many tokens a micro-batch has, how many K/V pages a rollout.
+ * None of these changes a bit of the result. `graft estimate` prints the plan, the stages follow
+ * it.
  */
 #pragma once
 
@@ -65,16 +66,16 @@ struct memory_plan {
     struct step_size size; /* of the largest micro-batch */
 };
 
-/* Chooses and adds up. With `memory` in the recipe the total fits it, or the call fails with MEMORY and
- * says the least that would do; without, the machine's free memory decides and nothing is refused. A
- * recipe's own gradient_checkpointing is kept. */
+/* Chooses and adds up. With `memory` in the recipe the total fits it, or the call fails with MEMORY
+ * and says the least that would do; without, the machine's free memory decides and nothing is
+ * refused. A recipe's own gradient_checkpointing is kept. */
 MUST_USE enum status memory_plan_make(const struct memory_request *q, struct memory_plan *out);
 
 /* One line on standard error by rank 0 when the recipe sets `memory`. */
 void memory_plan_note(const struct memory_plan *p, const struct comm *comm);
 
-/* Plans of the methods, from an attached run (run_attach). A set recipe.memory is honoured or refused:
- * MEMORY. All ranks agree on the outcome. */
+/* Plans of the methods, from an attached run (run_attach). A set recipe.memory is honoured or
+ * refused: MEMORY. All ranks agree on the outcome. */
 MUST_USE enum status memory_plan_sft(struct run *r, const struct sft_plan *plan,
                                      const struct example_set *rows, struct memory_plan *out);
 
@@ -91,8 +92,8 @@ MUST_USE enum status memory_plan_reward_model(struct run *r, const struct sft_pl
                                               const struct ranked_set *pairs,
                                               struct memory_plan *out);
 
-/* Of rows whose completions student or teacher write, all to their longest, where the config says so;
- * both models are open. */
+/* Of rows whose completions student or teacher write, all to their longest, where the config says
+ * so; both models are open. */
 MUST_USE enum status memory_plan_distill(struct run *r, const struct distill_config *config,
                                          const struct distill_env *env, struct memory_plan *out);
 

@@ -1,4 +1,5 @@
-/* What the plans of the methods share; private to recipes/memory*.c and recipes/population_plan.c. */
+/* What the plans of the methods share; private to recipes/memory*.c and recipes/population_plan.c.
+ */
 #pragma once
 
 #include "recipes/memory.h"
@@ -6,7 +7,8 @@
 /* A request with what every method of the run has; trains: of its trained parameters, too. */
 struct memory_request memory_request_of(struct run *r, bool trains);
 
-/* A row of a dataset: tokens as the budget counts them, without what its branches share, log-probs. */
+/* A row of a dataset: tokens as the budget counts them, without what its branches share, log-probs.
+ */
 struct memory_row {
     int64_t tokens;
     int64_t packed;

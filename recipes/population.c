@@ -2,9 +2,9 @@
  * The members of a population, one optimizer step of each in turn; see population.h.
  *
  * Members that are at the same step draw their rounds in one batch: all their adapters hang on the
- * model, each for the rows of its slot. Everything else is computed with the hooks of one member on the
- * model. Members that a kill left at different steps are no special case: those furthest behind go
- * first.
+ * model, each for the rows of its slot. Everything else is computed with the hooks of one member on
+ * the model. Members that a kill left at different steps are no special case: those furthest behind
+ * go first.
  */
 #include "recipes/population.h"
 

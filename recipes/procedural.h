@@ -19,8 +19,8 @@ MUST_USE enum status procedural_source_open(struct procedural_source *s, const s
 
 /* The held-out rows (may be none: *test NULL) and the training rows at the first level. Fails with
  * RECIPE when a task has no question of its difficulty, MEMORY. */
-MUST_USE enum status procedural_source_rows(const struct procedural_source *s, struct dataset **train,
-                                            struct dataset **test);
+MUST_USE enum status procedural_source_rows(const struct procedural_source *s,
+                                            struct dataset **train, struct dataset **test);
 
 /* Training row `i` at the present level (new reference); NULL with a message. */
 json_t *procedural_source_row(const struct procedural_source *s, int64_t i);

@@ -21,9 +21,9 @@ struct reward_judge_options {
 /* True when `name` is a reward model's folder. */
 bool reward_judge_is_model(const char *name);
 
-/* Opens rewards by name, in order; a model's name in logs is its folder's. Fails with RECIPE, INPUT,
- * MEMORY. Close with reward_set_close also after a failure; names and what the options borrow must
- * outlive it. */
+/* Opens rewards by name, in order; a model's name in logs is its folder's. Fails with RECIPE,
+ * INPUT, MEMORY. Close with reward_set_close also after a failure; names and what the options
+ * borrow must outlive it. */
 MUST_USE enum status reward_judge_open(struct reward_set *set,
                                        const struct reward_judge_options *options,
                                        const char *const *names, int64_t count);

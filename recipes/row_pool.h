@@ -24,6 +24,6 @@ struct row_pool {
     void (*close)(void *state);
 };
 
-/* Runs all rows of the stream. Fails like the first job in order that failed, with its line in front,
- * or as open does; then nothing behind that job is written. */
+/* Runs all rows of the stream. Fails like the first job in order that failed, with its line in
+ * front, or as open does; then nothing behind that job is written. */
 MUST_USE enum status row_pool_run(const struct row_pool *pool, struct row_stream *stream);

@@ -142,8 +142,8 @@ static enum status open_parts(struct run *r, const char *model_path)
     return STATUS_OK;
 }
 
-/* Rewards that need processes of their own get their helper while this process has one thread and no
- * MPI. */
+/* Rewards that need processes of their own get their helper while this process has one thread and
+ * no MPI. */
 static enum status start_helper(struct run *r)
 {
     const struct recipe *c = &r->recipe;
@@ -286,7 +286,8 @@ json_t *run_row(void *data, int64_t i)
         json_t *text = c->prompt_template
                            ? apply_template(c->prompt_template, json_string_value(prompt))
                            : json_incref(prompt);
-        (void)json_object_set_new(made, "prompt", d->conversation ? as_message("user", text) : text);
+        (void)json_object_set_new(made, "prompt",
+                                  d->conversation ? as_message("user", text) : text);
         if (d->conversation && !recipe_rolls_out(c)) {
             wrap_answers(made);
         }

@@ -15,12 +15,14 @@
 #include "trainer/model/reference.h"
 #include "trainer/train.h"
 
-/* A dataset as the recipe names its columns: rows come with "prompt", "solution" and "completion". */
+/* A dataset as the recipe names its columns: rows come with "prompt", "solution" and "completion".
+ */
 struct run_data {
     const struct procedural_source *source; /* makes the rows of a curriculum; NULL: set has them */
     struct dataset *set;
     const struct recipe *recipe;
-    bool conversation; /* text prompts become a user's message (Open-R1), for models with a template */
+    bool conversation; /* text prompts become a user's message (Open-R1), for models with a template
+                        */
 };
 
 struct memory_plan;
@@ -33,8 +35,8 @@ struct run {
     int64_t batch_tokens;          /* micro-batches */
     int64_t recompute;             /* blocks */
     struct helper *helper; /* starts judges' processes; NULL: no reward needs one */
-    const struct run *leader; /* a member of a population: helper, ranks, backend, model and tokenizer
-                                 are the leader's; NULL: its own */
+    const struct run *leader; /* a member of a population: helper, ranks, backend, model and
+                                 tokenizer are the leader's; NULL: its own */
     struct places places; /* CPUs of this rank and its node */
     struct comm comm;
     bool comm_open;
@@ -65,8 +67,8 @@ struct run {
 MUST_USE enum status run_open(struct run *r, const struct command_args *args,
                               enum recipe_method method);
 
-/* Opens a run over the leader's ranks, backend, model and tokenizer. `recipe` is unresolved and taken
- * over; it becomes resolved. Close the member before its leader. */
+/* Opens a run over the leader's ranks, backend, model and tokenizer. `recipe` is unresolved and
+ * taken over; it becomes resolved. Close the member before its leader. */
 MUST_USE enum status run_open_member(struct run *r, const struct run *leader,
                                      struct recipe *recipe);
 
@@ -94,8 +96,8 @@ MUST_USE enum status run_export(void *run, const char *folder);
  * checkpoint. Call before run_train. */
 MUST_USE enum status run_check_resume(struct run *r);
 
-/* The run's folder, and a trainer over the method: train_run in pieces. *args is filled and, like config
- * and method, stays alive until trainer_close, which is due after a failure, too. */
+/* The run's folder, and a trainer over the method: train_run in pieces. *args is filled and, like
+ * config and method, stays alive until trainer_close, which is due after a failure, too. */
 MUST_USE enum status run_train_open(struct run *r, const struct train_config *config,
                                     const struct train_method *method, struct train_args *args,
                                     struct trainer **out);

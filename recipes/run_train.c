@@ -157,7 +157,8 @@ enum status run_train_open(struct run *r, const struct train_config *config,
     TRY(comm_agree(&r->comm, r->comm.rank == 0 ? start_folder(r) : STATUS_OK));
     TRY(measure_limits(r));
     /* Transformers counts what is no embedding: the head too, when it is not the embedding's. */
-    int64_t weights = model_parameter_count(r->model) - r->model->config.vocab * r->model->config.hidden;
+    int64_t weights =
+        model_parameter_count(r->model) - r->model->config.vocab * r->model->config.hidden;
     for (int64_t i = 0; r->adapter && i < r->params.count; i++) {
         weights += r->params.params[i].count;
     }

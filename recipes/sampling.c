@@ -114,9 +114,10 @@ static enum status take_kwarg(struct sampling *s, const char *key, const json_t 
     if (strcmp(key, "max_new_tokens") == 0 || strcmp(key, "max_tokens") == 0) {
         return refuse(key, "set max_completion_length");
     }
-    return refuse(key, "is not known; use top_k, top_p, min_p, repetition_penalty, presence_penalty, "
-                       "frequency_penalty, min_new_tokens, suppress_tokens, stop_token_ids or "
-                       "stop_strings");
+    return refuse(key,
+                  "is not known; use top_k, top_p, min_p, repetition_penalty, presence_penalty, "
+                  "frequency_penalty, min_new_tokens, suppress_tokens, stop_token_ids or "
+                  "stop_strings");
 }
 
 static enum status take_all(struct sampling *s, const struct recipe *r, struct strings *strings)

@@ -1,4 +1,5 @@
-/* A recipe's sampling settings with what they need: bytes of tokens, stop strings, the constraint. */
+/* A recipe's sampling settings with what they need: bytes of tokens, stop strings, the constraint.
+ */
 #pragma once
 
 #include "recipes/schema.h"
@@ -18,8 +19,8 @@ struct sampling {
 };
 
 /* Fills *out from temperature, top_k, ... and generation_kwargs, which come last. `stops` are the
- * model's own. Fails with RECIPE naming the key, MEMORY. Close with sampling_close in either case; do
- * not copy the struct. */
+ * model's own. Fails with RECIPE naming the key, MEMORY. Close with sampling_close in either case;
+ * do not copy the struct. */
 MUST_USE enum status sampling_open(struct sampling *out, const struct recipe *recipe,
                                    const struct tokenizer *tokenizer, int64_t vocab,
                                    const int32_t *stops, int64_t stop_count);

@@ -228,8 +228,8 @@ static char *value_text(const struct recipe *r, const struct recipe_field *f)
     return text;
 }
 
-/* True for the value that a key has when it is left out. TRL's classes share Transformers' keys, so a
- * recipe may hold a key that only other methods read; its default asks for nothing. */
+/* True for the value that a key has when it is left out. TRL's classes share Transformers' keys, so
+ * a recipe may hold a key that only other methods read; its default asks for nothing. */
 static bool asks_for_nothing(const struct recipe_field *f, const struct yaml_tree *tree,
                              const struct yaml_node *value)
 {
@@ -261,9 +261,10 @@ static enum status set_field(struct source *s, const struct recipe_field *f, con
         return STATUS_OK;
     }
     if (!schema_applies(f, s->recipe->method)) {
-        return asks_for_nothing(f, s->tree, value) ? STATUS_OK
-                                                   : FAIL(RECIPE, "%s: key '%s' belongs to %s, not to %s", place, key,
-                    recipe_method_name(f->methods), recipe_method_name(s->recipe->method));
+        return asks_for_nothing(f, s->tree, value)
+                   ? STATUS_OK
+                   : FAIL(RECIPE, "%s: key '%s' belongs to %s, not to %s", place, key,
+                          recipe_method_name(f->methods), recipe_method_name(s->recipe->method));
     }
     if (s->seen[i]) {
         return FAIL(RECIPE, "%s: '%s' is set twice (%s); leave one out", place, key, f->key);

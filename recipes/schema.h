@@ -1,9 +1,9 @@
 /*
  * A recipe: everything a run is told, in TRL's and Open-R1's vocabulary (spec training.md 0).
  *
- * One table of fields (schema_table.c, schema_rows_*.c) gives parsing of YAML and key=value, aliases of both
- * generations of names, checks, --help and the resolved copy saved with the run. Values are owned
- * by the recipe.
+ * One table of fields (schema_table.c, schema_rows_*.c) gives parsing of YAML and key=value,
+ * aliases of both generations of names, checks, --help and the resolved copy saved with the run.
+ * Values are owned by the recipe.
  */
 #pragma once
 

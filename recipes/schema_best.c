@@ -1,6 +1,6 @@
 /*
- * Which checkpoints a run saves and which one it ends with: Transformers' rules for the best model (spec
- * training.md 5).
+ * Which checkpoints a run saves and which one it ends with: Transformers' rules for the best model
+ * (spec training.md 5).
  */
 #include <string.h>
 

@@ -246,7 +246,8 @@ const struct recipe_renamed RECIPE_RENAMED[] = {
     {"vllm_importance_sampling_cap", "vllm_importance_sampling_clip_max", NULL},
     {"vllm_guided_decoding_regex", "vllm_structured_outputs_regex", NULL},
     {"vllm_max_model_len", "vllm_max_model_length", NULL},
-    {"max_prompt_length", NULL, "TRL 1.16 dropped it; here longer prompts still keep their last tokens"},
+    {"max_prompt_length", NULL,
+     "TRL 1.16 dropped it; here longer prompts still keep their last tokens"},
 };
 
 const size_t RECIPE_RENAMED_COUNT = sizeof RECIPE_RENAMED / sizeof *RECIPE_RENAMED;

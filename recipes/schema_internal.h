@@ -122,7 +122,8 @@ struct recipe_renamed {
 extern const struct recipe_renamed RECIPE_RENAMED[];
 extern const size_t RECIPE_RENAMED_COUNT;
 
-/* Defaults that differ from a row's under some methods or under compat: trl-0.18; a later row wins. */
+/* Defaults that differ from a row's under some methods or under compat: trl-0.18; a later row wins.
+ */
 struct recipe_default {
     const char *key;
     unsigned methods; /* bits of enum recipe_method; 0: all the key applies to */
@@ -172,15 +173,16 @@ MUST_USE enum status schema_check_preference(struct recipe *r);
  * Fails with RECIPE naming both keys and the rule. */
 MUST_USE enum status schema_check_objective(struct recipe *r);
 
-/* dataset_mixture, datasets and the keys beside them. Fails with RECIPE naming keys and the rule. */
+/* dataset_mixture, datasets and the keys beside them. Fails with RECIPE naming keys and the rule.
+ */
 MUST_USE enum status schema_check_mixture(struct recipe *r);
 
-/* What members of a population may set, and what a population needs. Fails with RECIPE naming key and
- * member. */
+/* What members of a population may set, and what a population needs. Fails with RECIPE naming key
+ * and member. */
 MUST_USE enum status schema_check_population(const struct recipe *r);
 
-/* Saving and the best model (schema_best.c): fills metric_for_best_model and greater_is_better where
- * something follows them. Fails with RECIPE naming both keys and the rule. */
+/* Saving and the best model (schema_best.c): fills metric_for_best_model and greater_is_better
+ * where something follows them. Fails with RECIPE naming both keys and the rule. */
 MUST_USE enum status schema_resolve_best(struct recipe *r);
 
 /* Appends a note; the text is copied. */

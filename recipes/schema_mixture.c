@@ -1,6 +1,6 @@
 /*
- * dataset_mixture (Open-R1) and datasets with test_split_size (TRL) as a mixture of local files: which
- * keys they have, and what excludes what (spec open-r1.md 1.2, training.md 0).
+ * dataset_mixture (Open-R1) and datasets with test_split_size (TRL) as a mixture of local files:
+ * which keys they have, and what excludes what (spec open-r1.md 1.2, training.md 0).
  */
 #include <string.h>
 
@@ -92,7 +92,8 @@ static enum status read_files(const json_t *files, const char *where, struct rec
         (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(split, "["), split);
         files = json_object_get(files, name);
         if (!files) {
-            return FAIL(RECIPE, "recipe: %s: data_files has no files for the split %s", where, name);
+            return FAIL(RECIPE, "recipe: %s: data_files has no files for the split %s", where,
+                        name);
         }
     }
     const bool one = json_is_string(files);
@@ -301,7 +302,8 @@ enum status schema_check_mixture(struct recipe *r)
         return FAIL(RECIPE, "recipe: test_split_size and dataset_mixture: it stands inside of "
                             "dataset_mixture");
     }
-    if (strcmp(r->dataset_train_split, "train") != 0 || strcmp(r->dataset_test_split, "test") != 0) {
+    if (strcmp(r->dataset_train_split, "train") != 0
+        || strcmp(r->dataset_test_split, "test") != 0) {
         return FAIL(RECIPE, "recipe: dataset_train_split and dataset_test_split name splits of "
                             "dataset_name; with %s each dataset has its own split", name);
     }

@@ -47,8 +47,8 @@ bool recipe_takes_loss(const struct recipe *r)
     return takes;
 }
 
-/* A key that something else leaves without effect: refused unless it has its default (a resolved recipe
- * holds every key). */
+/* A key that something else leaves without effect: refused unless it has its default (a resolved
+ * recipe holds every key). */
 struct rule {
     const char *key;
     bool changed;
@@ -151,7 +151,8 @@ static enum status check_rloo(const struct recipe *r)
     return STATUS_OK;
 }
 
-/* Bounds of the sampler's correction: they enclose something, and a mode that moves to them has one. */
+/* Bounds of the sampler's correction: they enclose something, and a mode that moves to them has
+ * one. */
 static enum status check_correction(const struct recipe *r)
 {
     const double low = r->sampling_correction_min;

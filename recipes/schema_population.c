@@ -5,7 +5,8 @@
 
 enum { MOST_MEMBERS = 16 };
 
-/* Keys that leave the base, the data and the shape of a round alone, so that members can share them. */
+/* Keys that leave the base, the data and the shape of a round alone, so that members can share
+ * them. */
 static const char *const MEMBER_KEYS[] = {
     "seed", "data_seed", "learning_rate", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps",
     "optim", "optim_args", "loraplus_lr_ratio", "loraplus_lr_embedding", "loraplus_weight_decay",

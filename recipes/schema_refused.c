@@ -13,8 +13,9 @@ const struct recipe_refused RECIPE_REFUSED[] = {
     {"optim", "lomo", "gradients are summed over shards before any update; use adafactor"},
     {"optim", "adalomo", "gradients are summed over shards before any update; use adafactor"},
     {"optim", "grokadamw", "use ademamix, which also keeps a slow mean of the gradient"},
-    {"optim", "schedule_free_*", "evaluation would need a second copy of the weights; use adamw_torch "
-                                 "or sgd with a schedule"},
+    {"optim", "schedule_free_*",
+     "evaluation would need a second copy of the weights; use adamw_torch "
+     "or sgd with a schedule"},
     {"optim", "stable_adamw", "use adamw_torch with max_grad_norm"},
     {"quantize", "fp4", "use nf4"},
     {"quantize", "int8", "use nf4, or a Q8_0 GGUF"},

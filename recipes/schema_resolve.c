@@ -69,7 +69,8 @@ static enum status resolve_round(struct recipe *r)
         return FAIL(RECIPE,
                     "recipe: generation_batch_size %" PRId64 " and steps_per_generation %" PRId64
                     " exclude each other: a round has per_device_train_batch_size %" PRId64
-                    " x world_size %" PRId64 " x steps_per_generation completions; give one of them",
+                    " x world_size %" PRId64
+                    " x steps_per_generation completions; give one of them",
                     size, steps, r->per_device_train_batch_size, r->world_size);
     }
     if (size != RECIPE_UNSET && size % per_step != 0) {

@@ -1,4 +1,5 @@
-/* Schema rows of optimizer, schedule, length of a run (Transformers TrainingArguments); see schema_internal.h. */
+/* Schema rows of optimizer, schedule, length of a run (Transformers TrainingArguments); see
+ * schema_internal.h. */
 #include "recipes/schema_internal.h"
 #include "trainer/optim/optim.h"
 
@@ -80,7 +81,8 @@ static const struct recipe_field ROWS[] = {
     {"max_grad_norm", NULL, FIELD_FLOAT, 0, AT(max_grad_norm), "1", NULL, 0, 1e9, NULL, 0,
      "optimizer", "clip the gradient's norm; 0: no clipping"},
     {"num_train_epochs", "num_epochs", FIELD_FLOAT, FIELD_OPEN_LOW | FIELD_LENGTH,
-     AT(num_train_epochs), "3", NULL, 0, 1e9, NULL, 0, "optimizer", "passes over the data, unless max_steps is given"},
+     AT(num_train_epochs), "3", NULL, 0, 1e9, NULL, 0, "optimizer",
+     "passes over the data, unless max_steps is given"},
     {"max_steps", NULL, FIELD_INT, FIELD_LENGTH, AT(max_steps), "-1", NULL, -1, MANY, NULL, 0,
      "optimizer", "optimizer steps; -1: by num_train_epochs"},
     {"per_device_train_batch_size", "train_batch_size", FIELD_INT, 0,
@@ -88,8 +90,7 @@ static const struct recipe_field ROWS[] = {
      "rows (grpo: completions) per rank of world_size and accumulation step"},
     {"gradient_accumulation_steps", NULL, FIELD_INT, 0, AT(gradient_accumulation_steps), "1", NULL,
      1, 1 << 20, NULL, 0, "optimizer", "batches per optimizer step"},
-    {"gradient_checkpointing", "activation_checkpointing", FIELD_BOOL,
-     FIELD_FREE | FIELD_NULLABLE,
+    {"gradient_checkpointing", "activation_checkpointing", FIELD_BOOL, FIELD_FREE | FIELD_NULLABLE,
      AT(gradient_checkpointing), "true", NULL, 0, 0, NULL, 0, "optimizer",
      "recompute blocks in the backward: less memory, the same bits; not given: as many as memory needs"},
 };

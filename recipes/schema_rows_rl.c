@@ -1,4 +1,5 @@
-/* Schema rows of the objective, GRPO's batches and sampling (TRL GRPOConfig); see schema_internal.h. */
+/* Schema rows of the objective, GRPO's batches and sampling (TRL GRPOConfig); see
+ * schema_internal.h. */
 #include "recipes/schema_internal.h"
 #include "rl/advantage.h"
 #include "rl/kto_loss.h"

@@ -1,4 +1,5 @@
-/* Schema rows of logs, checkpoints, evaluation while training, and Graft's own keys; see schema_internal.h. */
+/* Schema rows of logs, checkpoints, evaluation while training, and Graft's own keys; see
+ * schema_internal.h. */
 #include "kernels/ops.h"
 #include "recipes/schema_internal.h"
 #include "trainer/generate/generate.h"
@@ -20,8 +21,10 @@ static const struct recipe_choice COMPUTES[] = {
 static const struct recipe_choice COMPATS[] = {
     {"trl-1.16", COMPAT_TRL_1_16, 0}, {"trl-0.18", COMPAT_TRL_0_18, 0}, {NULL, 0, 0}};
 
-static const struct recipe_choice DRAFTS[] = {
-    {"auto", DRAFTS_AUTO, 0}, {"never", DRAFTS_NEVER, 0}, {"always", DRAFTS_ALWAYS, 0}, {NULL, 0, 0}};
+static const struct recipe_choice DRAFTS[] = {{"auto", DRAFTS_AUTO, 0},
+                                              {"never", DRAFTS_NEVER, 0},
+                                              {"always", DRAFTS_ALWAYS, 0},
+                                              {NULL, 0, 0}};
 
 static const struct recipe_field ROWS[] = {
     /* run */

@@ -16,7 +16,7 @@ static const struct recipe_choice TRISTATES[] = {
 static const struct recipe_field ROWS[] = {
     /* sft */
     {"max_length", "max_seq_length max_seq_len", FIELD_INT, FIELD_NULLABLE, AT(max_length), "1024",
-     NULL, 0, 1 << 24, NULL, 
+     NULL, 0, 1 << 24, NULL,
      RECIPE_SFT | RECIPE_DPO | RECIPE_KTO | RECIPE_REWARD_MODEL | RECIPE_DISTILL, "sft",
      "longer rows are cut (reward-model: left out; distill: their beginning); null or 0: never"},
     {"packing", NULL, FIELD_BOOL, 0, AT(packing), "false", NULL, 0, 0, NULL, RECIPE_SFT, "sft",
@@ -28,7 +28,8 @@ static const struct recipe_field ROWS[] = {
     {"eval_packing", NULL, FIELD_CHOICE, FIELD_FREE, AT(eval_packing), "auto", NULL, 0, 0,
      TRISTATES, RECIPE_SFT, "sft", "packing of the evaluation rows; auto: as packing"},
     {"padding_free", NULL, FIELD_BOOL, 0, AT(padding_free), "false", NULL, 0, 0, NULL,
-     RECIPE_SFT | RECIPE_DPO, "sft", "rows are never padded here; it decides the length in NEFTune's bound alone"},
+     RECIPE_SFT | RECIPE_DPO, "sft",
+     "rows are never padded here; it decides the length in NEFTune's bound alone"},
     {"label_smoothing_factor", NULL, FIELD_FLOAT, FIELD_OPEN_HIGH, AT(label_smoothing_factor), "0",
      NULL, 0, 1, NULL, RECIPE_SFT, "sft", "share of the loss that is spread over the vocabulary"},
     {"neftune_noise_alpha", NULL, FIELD_FLOAT, FIELD_NULLABLE, AT(neftune_noise_alpha), "null",

@@ -1,7 +1,7 @@
 /*
- * The schema: one row per key, in a file per subject (schema_rows_*.c). Names and defaults are those
- * of TRL 1.16 / Transformers 5.23 (spec training.md 1.2, 3, 5), Open-R1 (spec open-r1.md 1.2) and
- * PEFT; older names are aliases.
+ * The schema: one row per key, in a file per subject (schema_rows_*.c). Names and defaults are
+ * those of TRL 1.16 / Transformers 5.23 (spec training.md 1.2, 3, 5), Open-R1 (spec open-r1.md 1.2)
+ * and PEFT; older names are aliases.
  */
 #include "recipes/schema_internal.h"
 
@@ -55,7 +55,8 @@ const struct recipe_default RECIPE_DEFAULTS[] = {
     {"use_bias_correction_kl", RECIPE_GRPO, true, "false"},
     {"beta", RECIPE_DPO | RECIPE_KTO, false, "0.1"},
     {"loss_type", RECIPE_KTO, false, "kto"},
-    {"disable_dropout", RECIPE_DPO | RECIPE_KTO | RECIPE_REWARD_MODEL | RECIPE_DISTILL, false, "true"},
+    {"disable_dropout", RECIPE_DPO | RECIPE_KTO | RECIPE_REWARD_MODEL | RECIPE_DISTILL, false,
+     "true"},
     {"learning_rate", RECIPE_REWARD_MODEL, false, "1e-4"},
     {"learning_rate", RECIPE_DISTILL, false, "2e-5"},
     {"beta", RECIPE_DISTILL, false, "0.5"},

@@ -15,7 +15,8 @@ struct session {
     struct tokenizer *tokenizer;
 };
 
-/* A backend of a process alone: `threads` (0: all CPUs) pinned where they fill the CPUs (places.h). */
+/* A backend of a process alone: `threads` (0: all CPUs) pinned where they fill the CPUs (places.h).
+ */
 MUST_USE enum status session_open_ops(struct ops_context *ops, int threads, enum compute compute);
 
 /* Opens --model, --adapter, --compute, --threads, --context. Fails with USAGE when --model is

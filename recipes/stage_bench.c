@@ -1,4 +1,5 @@
-/* graft bench: speed of SFT, decode and GRPO against this machine's limits; see bench_internal.h. */
+/* graft bench: speed of SFT, decode and GRPO against this machine's limits; see bench_internal.h.
+ */
 #include <math.h>
 #include <string.h>
 
@@ -175,7 +176,8 @@ enum status bench_print(struct bench *b, struct bench_figure *figures, int64_t c
 /* What the instructions could do, and what the tier's products make of it. */
 static enum status put_products(struct ops_context *ops, json_t *line)
 {
-    static const char *const KEYS[] = {[COMPUTE_F32] = "f32_gflops", [COMPUTE_BF16] = "bf16_gflops"};
+    static const char *const KEYS[] = {
+        [COMPUTE_F32] = "f32_gflops", [COMPUTE_BF16] = "bf16_gflops"};
     static const char *const ROOFS[] = {[COMPUTE_F32] = "f32_roof_gflops",
                                         [COMPUTE_BF16] = "bf16_roof_gflops"};
     const struct peak_kind *kind = peak_of(ops);
@@ -238,8 +240,10 @@ struct bench_row {
     enum status (*fn)(const struct command_args *args);
 };
 
-static const struct bench_row BENCHES[] = {
-    {"sft", bench_sft}, {"decode", bench_decode}, {"grpo", bench_grpo}, {"roofline", bench_roofline}};
+static const struct bench_row BENCHES[] = {{"sft", bench_sft},
+                                           {"decode", bench_decode},
+                                           {"grpo", bench_grpo},
+                                           {"roofline", bench_roofline}};
 
 static const char *bench_name_at(const void *ctx, size_t i)
 {

@@ -12,8 +12,8 @@ MUST_USE enum status stage_grpo(const struct command_args *args);
 
 struct memory_plan;
 
-/* The same stages up to their memory plan, for `graft estimate`: nothing is written, output_dir may be
- * missing. Fail as the stages do. */
+/* The same stages up to their memory plan, for `graft estimate`: nothing is written, output_dir may
+ * be missing. Fail as the stages do. */
 MUST_USE enum status stage_sft_plan(const struct command_args *args, struct memory_plan *out);
 
 /* Of grpo; of a population, one member's. */

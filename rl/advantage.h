@@ -1,6 +1,7 @@
 /*
  * Rewards to advantages (spec training.md 1.4; Shao et al. 2024, "DeepSeekMath", eq. 3; GDPO's
- * normalise-then-sum; RLOO, Ahmadian et al. 2024, arXiv 2402.14740). NaN stands for "no reward" (None).
+ * normalise-then-sum; RLOO, Ahmadian et al. 2024, arXiv 2402.14740). NaN stands for "no reward"
+ * (None).
  */
 #pragma once
 

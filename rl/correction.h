@@ -1,9 +1,9 @@
 /*
  * Correction for a sampler that is not the policy (spec training.md 1.5): importance ratios
  * exp(old - sampling) per token or per row, bounded by clipping or by dropping. Graft's own sampler
- * is the policy bit for bit, its ratio is exactly 1 and nothing here runs; it serves foreign samplers
- * (completion_source.foreign) and rounds that an older policy drew (async_rounds). Truncated
- * importance sampling: Yao et al. 2025.
+ * is the policy bit for bit, its ratio is exactly 1 and nothing here runs; it serves foreign
+ * samplers (completion_source.foreign) and rounds that an older policy drew (async_rounds).
+ * Truncated importance sampling: Yao et al. 2025.
  */
 #pragma once
 

@@ -65,8 +65,8 @@ struct distill_env {
 
 struct distiller;
 
-/* Prepares; everything is borrowed. Fails with RECIPE when there is no row, the vocabularies differ,
- * or rows without a completion would be trained on as they are. */
+/* Prepares; everything is borrowed. Fails with RECIPE when there is no row, the vocabularies
+ * differ, or rows without a completion would be trained on as they are. */
 MUST_USE enum status distill_open(struct distiller **out, const struct distill_config *config,
                                   const struct distill_env *env);
 

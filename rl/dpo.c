@@ -1,6 +1,6 @@
 /*
- * DPO: pairs of a step -> trees -> log-probs of both completions and of the reference -> loss of the
- * pair -> d logp. Losses that compare sorted batches (aot) score their pairs first.
+ * DPO: pairs of a step -> trees -> log-probs of both completions and of the reference -> loss of
+ * the pair -> d logp. Losses that compare sorted batches (aot) score their pairs first.
  */
 #include <string.h>
 

@@ -31,8 +31,8 @@ struct dpo_env {
 
 struct dpo;
 
-/* Prepares (and precomputes); everything is borrowed. Collective. Fails with RECIPE when there is no
- * pair or the losses don't fit. */
+/* Prepares (and precomputes); everything is borrowed. Collective. Fails with RECIPE when there is
+ * no pair or the losses don't fit. */
 MUST_USE enum status dpo_open(struct dpo **out, const struct dpo_method_config *config,
                               const struct dpo_env *env);
 

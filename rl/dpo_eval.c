@@ -1,6 +1,6 @@
 /*
- * DPO's numbers of a pair, their means, and the evaluation: batches of per_device_eval_batch_size in
- * the data's order, metrics averaged over batches, eval_loss over rows (spec training.md 5).
+ * DPO's numbers of a pair, their means, and the evaluation: batches of per_device_eval_batch_size
+ * in the data's order, metrics averaged over batches, eval_loss over rows (spec training.md 5).
  */
 #include <math.h>
 

@@ -203,7 +203,8 @@ static const struct {
     const char *name;
     loss_fn fn;
     bool matched;        /* needs its whole micro-batch */
-    bool any_divergence; /* a function of differences, where other divergences than reverse_kl hold */
+    bool any_divergence; /* a function of differences, where other divergences than reverse_kl hold
+                          */
 } LOSSES[DPO_LOSSES] = {
     [DPO_SIGMOID] = {"sigmoid", loss_sigmoid, false, true},
     [DPO_HINGE] = {"hinge", loss_hinge, false, true},

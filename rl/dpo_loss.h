@@ -84,8 +84,8 @@ bool dpo_needs_match(const struct dpo_config *c);
 /* Settings that exclude each other: fails with RECIPE naming both keys and the rule. */
 MUST_USE enum status dpo_check(const struct dpo_config *c);
 
-/* Fills ref_gap and the partners of the pairs of one micro-batch on its virtual rank: sorted gaps (or
- * log-ratios) of policy and reference meet rank by rank. Fails with MEMORY. */
+/* Fills ref_gap and the partners of the pairs of one micro-batch on its virtual rank: sorted gaps
+ * (or log-ratios) of policy and reference meet rank by rank. Fails with MEMORY. */
 MUST_USE enum status dpo_match(struct dpo_pair *pairs, int64_t count);
 
 /* Loss and slopes of one pair. */

@@ -1,7 +1,7 @@
 /*
- * The entropy bonus' coefficient (spec training.md 1.5): fixed, or moved by delta at the end of every
- * optimizer step so that the window's mean entropy stays near the target. The bonus of a step goes
- * by what the step before measured.
+ * The entropy bonus' coefficient (spec training.md 1.5): fixed, or moved by delta at the end of
+ * every optimizer step so that the window's mean entropy stays near the target. The bonus of a step
+ * goes by what the step before measured.
  */
 #pragma once
 

@@ -2,11 +2,10 @@
  * GRPO, the algorithm. Read prepare() for what a step trains, grpo_run() for its gradient.
  *
  *   prepare: the rounds this step needs are rolled out, judged and, where the sampler is not the
- *            policy or there is a reference, scored (grpo_rounds.c); every group's rows in this step
- *            become one unit of work with their token weights (grpo_step.c).
- *   run:     units are packed as trees (the prompt once, the completions as branches) into
- *            micro-batches; forward -> log-probs -> objective -> d logp -> backward (grpo_run.c).
- *   log:     grpo_log.c.
+ *            policy or there is a reference, scored (grpo_rounds.c); every group's rows in this
+ * step become one unit of work with their token weights (grpo_step.c). run:     units are packed as
+ * trees (the prompt once, the completions as branches) into micro-batches; forward -> log-probs ->
+ * objective -> d logp -> backward (grpo_run.c). log:     grpo_log.c.
  *
  * Rows whose gradient is exactly zero (advantage 0 without KL term, masked) never run.
  */
@@ -17,8 +16,8 @@
 
 #include "rl/grpo_internal.h"
 
-/* Entropies that decide which tokens stay, or are logged for rows without a forward, must be those of
- * the policy as it is now. */
+/* Entropies that decide which tokens stay, or are logged for rows without a forward, must be those
+ * of the policy as it is now. */
 static enum status renew_entropies(struct grpo *g, int64_t first)
 {
     for (int64_t i = 0; i < g->live_count; i++) {

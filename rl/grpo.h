@@ -24,8 +24,8 @@ struct grpo_follower {
     void (*note)(void *ctx, json_t *line); /* fields of the log line */
 };
 
-/* Evaluation as TRL's trainer does it: completions of held-out prompts, judged, with the objective's loss.
- * The prompts come in one permutation, the same at every evaluation. */
+/* Evaluation as TRL's trainer does it: completions of held-out prompts, judged, with the
+ * objective's loss. The prompts come in one permutation, the same at every evaluation. */
 struct grpo_eval {
     int64_t rows;       /* prompts, 0: no evaluation */
     int64_t group_size; /* completions of each */
@@ -49,7 +49,7 @@ struct grpo_config {
     struct model_reference *reference; /* full training with beta; NULL: the bare base */
     int64_t ref_sync_steps;      /* reference moves to the policy every so many steps; 0: never */
     double ref_mixup_alpha;
-    int64_t async_rounds;        /* 1: a round is drawn in the step that takes up the one before it */
+    int64_t async_rounds; /* 1: a round is drawn in the step that takes up the one before it */
     int64_t max_steps;           /* optimizer steps of the run; async_rounds draws none beyond */
     int64_t dynamic_waves;       /* times flat groups are replaced by fresh prompts; 0: never */
     int64_t micro_batch_tokens;  /* token budget of a forward/backward, prompts of groups that
@@ -76,24 +76,25 @@ MUST_USE enum status grpo_open(struct grpo **out, const struct grpo_config *conf
 /* The method for train_run; valid while `g` lives. */
 struct train_method grpo_method(struct grpo *g);
 
-/* The rounds of a step in pieces, for methods that draw together; train_method.prepare does the rest.
+/* The rounds of a step in pieces, for methods that draw together; train_method.prepare does the
+ * rest.
  *
  *   grpo_begin each; while some draw: grpo_draw those, grpo_take_up each of them
  *
- * The rounds of step `step`: older ones are dropped, those drawn ahead come into use. Collective, as all
- * of these. Nothing happens when the step has begun. Fails as grpo_take_up. */
+ * The rounds of step `step`: older ones are dropped, those drawn ahead come into use. Collective,
+ * as all of these. Nothing happens when the step has begun. Fails as grpo_take_up. */
 MUST_USE enum status grpo_begin(struct grpo *g, int64_t step);
 
 /* True when the step still needs a round. */
 bool grpo_draws(const struct grpo *g);
 
 /* Draws the next round of `count` methods that draw, in one batch: completions of methods[i] by the
- * hooks of adapter slot i when there are several (hook.slot). Fails as rollout_open and rollout_draw. */
+ * hooks of adapter slot i when there are several (hook.slot). Fails as rollout_open and
+ * rollout_draw. */
 MUST_USE enum status grpo_draw(struct grpo *const *methods, int64_t count);
 
-/* Brings the drawn rounds of the step into use: verdicts, replaced groups, scores; with async_rounds not
- * before all are drawn. Fails as
- * rollout_finish. */
+/* Brings the drawn rounds of the step into use: verdicts, replaced groups, scores; with
+ * async_rounds not before all are drawn. Fails as rollout_finish. */
 MUST_USE enum status grpo_take_up(struct grpo *g);
 
 /* Gives the memory of one method's activations to another, so that methods that take turns hold one

@@ -1,8 +1,8 @@
 /*
- * Dynamic sampling (Yu et al. 2025, DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are all
- * equal teach nothing and are replaced by fresh prompts. A wave rolls out one candidate per flat
- * group; after its last verdict the candidates that are not flat take the flat places, both in the
- * order of their indices, so that the order of arrival decides nothing.
+ * Dynamic sampling (Yu et al. 2025, DAPO, arXiv 2503.14476, section 3.2): groups whose rewards are
+ * all equal teach nothing and are replaced by fresh prompts. A wave rolls out one candidate per
+ * flat group; after its last verdict the candidates that are not flat take the flat places, both in
+ * the order of their indices, so that the order of arrival decides nothing.
  */
 #include <math.h>
 #include <string.h>
@@ -36,8 +36,8 @@ static bool is_used(const int64_t *used, int64_t count, int64_t row)
     return false;
 }
 
-/* A dataset row that is not in used[0 .. count), -1: there is none. A draw decides, then the next free
- * row behind the last draw. */
+/* A dataset row that is not in used[0 .. count), -1: there is none. A draw decides, then the next
+ * free row behind the last draw. */
 static int64_t fresh_row(const struct grpo *g, const struct rng_key *key, const int64_t *used,
                          int64_t count)
 {

@@ -1,7 +1,8 @@
 /*
- * Evaluation while training, as TRL's trainer does it (spec training.md 1.1, 1.5, 1.6): held-out prompts
- * are completed num_generations_eval times by the policy as it is, judged, and weighed by the objective.
- * The policy that draws is the one that is measured, so no forward is needed beside the sampler's.
+ * Evaluation while training, as TRL's trainer does it (spec training.md 1.1, 1.5, 1.6): held-out
+ * prompts are completed num_generations_eval times by the policy as it is, judged, and weighed by
+ * the objective. The policy that draws is the one that is measured, so no forward is needed beside
+ * the sampler's.
  */
 #include <string.h>
 
@@ -68,8 +69,8 @@ static void put_order(const struct grpo *g, int64_t *order)
     rng_mt_randperm(&generator, order, g->config->eval.rows);
 }
 
-/* How much a batch counts in eval_loss, as Trainer adds them up: a full batch each, and the last one,
- * when the prompts are no multiple of a batch of rows, by their remainder (Accelerate's
+/* How much a batch counts in eval_loss, as Trainer adds them up: a full batch each, and the last
+ * one, when the prompts are no multiple of a batch of rows, by their remainder (Accelerate's
  * gather_for_metrics counts prompts where the batches hold completions). */
 static double batch_weight(const struct grpo *g, bool last)
 {

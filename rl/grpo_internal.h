@@ -5,7 +5,8 @@
 #include "rl/ref_sync.h"
 #include "trainer/model/unit_pass.h"
 
-/* Metric sums of a unit that the loop adds over units; the rest goes by rows (struct grpo_record). */
+/* Metric sums of a unit that the loop adds over units; the rest goes by rows (struct grpo_record).
+ */
 enum { METRIC_LOSS, METRIC_COUNT };
 
 /* A round that is trained on, or drawn ahead. */
@@ -14,8 +15,8 @@ struct live_round {
     int64_t born;      /* optimizer step whose adapter drew it */
     int64_t used;      /* first step that trains it, -1: drawn ahead */
     int64_t as_of;     /* step whose policy its log-probs and entropies are of */
-    bool late;         /* trained in this step alone: rows with a gradient take log-probs, entropies and
-                          corrections from their training forward */
+    bool late; /* trained in this step alone: rows with a gradient take log-probs, entropies and
+                  corrections from their training forward */
     struct rollout_pending *pending; /* verdicts outstanding; NULL: none */
     double tokens;     /* loss tokens of the round */
     int64_t *slice;    /* [rows] which slice each row belongs to */
@@ -120,7 +121,8 @@ bool grpo_filters(const struct grpo *g);
 /* True when the row's gradient is zero whatever the model says. */
 bool grpo_row_idle(const struct grpo *g, const struct rollout_row *row);
 
-/* Units, rows and slices of the window [first, first + g->window): grpo_step.c. Fails with MEMORY. */
+/* Units, rows and slices of the window [first, first + g->window): grpo_step.c. Fails with MEMORY.
+ */
 MUST_USE enum status grpo_step_build(struct grpo *g, int64_t first);
 
 /* Some rows of some units through the model, in micro-batches under the token budget. */
@@ -134,9 +136,9 @@ struct grpo_work {
     void *ctx;
 };
 
-/* Rows of a unit from `from` on until the token budget is full, as branches; returns how many. The rule
- * sees nothing but the unit and the budget. The prompt comes on top of the budget: a long one would
- * else be computed once per row. Without sharing every row is a piece. */
+/* Rows of a unit from `from` on until the token budget is full, as branches; returns how many. The
+ * rule sees nothing but the unit and the budget. The prompt comes on top of the budget: a long one
+ * would else be computed once per row. Without sharing every row is a piece. */
 int64_t grpo_cut_piece(const struct grpo *g, const struct grpo_row *rows, const struct grpo_unit *u,
                        int64_t from, struct pack_branch *branches);
 
@@ -147,9 +149,8 @@ MUST_USE enum status grpo_work_run(struct grpo *g, const struct grpo_work *w, co
 /* train_method.run: gradients of a run of units. */
 MUST_USE enum status grpo_run(void *ctx, const int64_t *units, int64_t count, double *sums);
 
-
-/* Scores live round `live` under the policy as it is: logp and entropy, groups dealt to ranks; every
- * rank ends with all of them. Collective. Fails with MEMORY. */
+/* Scores live round `live` under the policy as it is: logp and entropy, groups dealt to ranks;
+ * every rank ends with all of them. Collective. Fails with MEMORY. */
 MUST_USE enum status grpo_score_policy(struct grpo *g, int64_t live);
 
 /* The same for the rows that get no training forward (grpo_row_idle). */
@@ -162,11 +163,12 @@ MUST_USE enum status grpo_score_entropies(struct grpo *g, int64_t live, int64_t 
 /* Fills row.ref with the reference's log-probs in the same way. */
 MUST_USE enum status grpo_score_reference(struct grpo *g, int64_t live);
 
-/* Importance ratios of a round that has its sampler's log-probs; of a late one those of idle rows, the
- * others are made by their training forward. Fails with MEMORY. */
+/* Importance ratios of a round that has its sampler's log-probs; of a late one those of idle rows,
+ * the others are made by their training forward. Fails with MEMORY. */
 MUST_USE enum status grpo_correct(struct grpo *g, struct live_round *live);
 
-/* Replaces the round's groups of equal rewards (grpo_dynamic.c). Collective. Fails as rollout_round. */
+/* Replaces the round's groups of equal rewards (grpo_dynamic.c). Collective. Fails as
+ * rollout_round. */
 MUST_USE enum status grpo_replace_flat(struct grpo *g, int64_t round, struct round *r);
 
 /* Log fields of a step (collective). */
@@ -190,7 +192,8 @@ MUST_USE enum status grpo_rounds_settle(void *ctx);
 /* Frees a live round and closes the gap. */
 void grpo_live_drop(struct grpo *g, int64_t at);
 
-/* RLOO: advantages again under `c`, now that the rows' sums of old - ref are known. Fails with MEMORY. */
+/* RLOO: advantages again under `c`, now that the rows' sums of old - ref are known. Fails with
+ * MEMORY. */
 MUST_USE enum status grpo_penalize(const struct grpo *g, const struct rollout_config *c,
                                    struct round *r);
 
@@ -200,16 +203,16 @@ struct meters;
 /* No values yet; free() frees it. NULL: no memory. */
 struct meters *grpo_meters_new(void);
 
-/* A scored evaluation batch under the policy that drew it: its metrics into *m, its loss into *loss. Fails
- * with MEMORY. */
+/* A scored evaluation batch under the policy that drew it: its metrics into *m, its loss into
+ * *loss. Fails with MEMORY. */
 MUST_USE enum status grpo_meter_eval(const struct grpo *g, const struct live_round *live,
                                      struct meters *m, double *loss);
 
 /* The means as eval_NAME. */
 void grpo_meters_put_eval(const struct meters *m, json_t *line);
 
-/* Evaluation at `step` (grpo_eval.c): eval_loss and the metrics of training as eval_NAME. Collective.
- * Fails as rollout_round. */
+/* Evaluation at `step` (grpo_eval.c): eval_loss and the metrics of training as eval_NAME.
+ * Collective. Fails as rollout_round. */
 MUST_USE enum status grpo_evaluate(struct grpo *g, int64_t step, json_t *line);
 
 /* Frees all rounds. */

@@ -319,7 +319,8 @@ static void eval_row(const struct eval_batch *b, int64_t i, struct grpo_record *
         .advantage = r->advantage,
         .weight = objective_token_weight(c->objective.loss_type, &scale, count),
         .entropy_floor = b->floor,
-        .entropy_bonus = entropy_control_coef(&b->g->entropy) / (fmax(kept, 1.0) * (double)b->ranks),
+        .entropy_bonus =
+            entropy_control_coef(&b->g->entropy) / (fmax(kept, 1.0) * (double)b->ranks),
     };
     objective_row(&c->objective, &row, b->scratch, b->scratch + count, &record->sums);
     for (int64_t t = 0; t < count; t++) {
@@ -327,10 +328,12 @@ static void eval_row(const struct eval_batch *b, int64_t i, struct grpo_record *
     }
 }
 
-static enum status eval_open(struct eval_batch *b, const struct grpo *g, const struct live_round *live)
+static enum status eval_open(struct eval_batch *b, const struct grpo *g,
+                             const struct live_round *live)
 {
     int64_t n = 0;
-    *b = (struct eval_batch){.g = g, .live = live, .rows = live->data.groups * live->data.group_size};
+    *b = (struct eval_batch){
+        .g = g, .live = live, .rows = live->data.groups * live->data.group_size};
     b->ranks = (b->rows + g->config->eval.per_device - 1) / g->config->eval.per_device;
     b->scratch = malloc((2 * (size_t)live->tokens + 1) * sizeof *b->scratch);
     if (!b->scratch) {
@@ -341,7 +344,8 @@ static enum status eval_open(struct eval_batch *b, const struct grpo *g, const s
         memcpy(b->scratch + n, live->data.row[i].entropy, count * sizeof *b->scratch);
         n += (int64_t)count;
     }
-    b->floor = n > 0 ? objective_entropy_floor(b->scratch, n, g->config->top_entropy_quantile) : 0.0;
+    b->floor =
+        n > 0 ? objective_entropy_floor(b->scratch, n, g->config->top_entropy_quantile) : 0.0;
     return STATUS_OK;
 }
 
@@ -374,7 +378,8 @@ enum status grpo_meter_eval(const struct grpo *g, const struct live_round *live,
     const bool good = values != NULL;
     free(values);
     free(b.scratch);
-    return good ? STATUS_OK : FAIL(MEMORY, "evaluation: no memory for %lld rows", (long long)b.rows);
+    return good ? STATUS_OK
+                : FAIL(MEMORY, "evaluation: no memory for %lld rows", (long long)b.rows);
 }
 
 /* The bonus' own metrics, and the end of the step for its coefficient. */

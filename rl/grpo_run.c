@@ -1,6 +1,7 @@
 /*
- * Rows through the model: units are packed as trees, the prompt once and the completions as branches,
- * into micro-batches under the token budget; and the objective of the rows that a step trains.
+ * Rows through the model: units are packed as trees, the prompt once and the completions as
+ * branches, into micro-batches under the token budget; and the objective of the rows that a step
+ * trains.
  */
 #include <string.h>
 
@@ -177,8 +178,8 @@ struct objective_ctx {
 };
 
 /* True when the training forward's own log-probs are those that its ratios are taken against, which
- * are then 1: TRL scores a round before training on it only where an optimizer step trains less than
- * all of its visits. Without dropout the sampler's log-probs are the same bits. */
+ * are then 1: TRL scores a round before training on it only where an optimizer step trains less
+ * than all of its visits. Without dropout the sampler's log-probs are the same bits. */
 static bool ratio_is_one(const struct grpo *g, const struct grpo_row *r)
 {
     const struct grpo_plan *plan = &g->config->plan;

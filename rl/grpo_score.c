@@ -1,7 +1,7 @@
 /*
  * Scoring passes over a round: log-probs of rows that another sampler wrote, entropies after the
- * policy moved, the reference. Groups are dealt to ranks by their tokens, the results exchanged; masked rows are
- * never read by a loss and stay out.
+ * policy moved, the reference. Groups are dealt to ranks by their tokens, the results exchanged;
+ * masked rows are never read by a loss and stay out.
  */
 #include <string.h>
 
@@ -73,7 +73,8 @@ static bool wanted(const struct scoring *s, int64_t i)
     return (grpo_filters(s->g) || grpo_row_idle(s->g, row)) && in_window(s, i);
 }
 
-/* Owners of the groups: by the tokens of their rows that are wanted, with the prompt. Fails with MEMORY. */
+/* Owners of the groups: by the tokens of their rows that are wanted, with the prompt. Fails with
+ * MEMORY. */
 static enum status deal(struct scoring *s)
 {
     const struct round *r = &s->live->data;

@@ -1,7 +1,7 @@
 /*
  * What an optimizer step trains: the slices its micro-steps visit, every group's rows as one unit,
- * and each row's weights (spec training.md 1.5). Per-rank scopes go by virtual ranks, so the weights
- * are the same on any number of processes.
+ * and each row's weights (spec training.md 1.5). Per-rank scopes go by virtual ranks, so the
+ * weights are the same on any number of processes.
  */
 #include <math.h>
 #include <string.h>
@@ -226,12 +226,13 @@ static void add_unit(struct grpo *g, int64_t live_index, int64_t group)
         g->rows[g->row_count++] = (struct grpo_row){
             .row = row,
             .slice = at,
-            .key = (uint32_t)((uint64_t)live->index * (uint64_t)grpo_plan_round_rows(&g->config->plan)
-                              + (uint64_t)i),
+            .key =
+                (uint32_t)((uint64_t)live->index * (uint64_t)grpo_plan_round_rows(&g->config->plan)
+                           + (uint64_t)i),
             .weight = s->times * row_weight(g, live, i),
             .bonus = s->times * row_bonus(g, s, i),
-            .correction = live->correction && row->sampling ? live->correction + live->token[i]
-                                                            : NULL,
+            .correction =
+                live->correction && row->sampling ? live->correction + live->token[i] : NULL,
         };
         unit.row_count++;
     }

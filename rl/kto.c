@@ -53,7 +53,8 @@ static enum status precompute(struct kto *k)
     return status;
 }
 
-/* Weights of the rows' losses: the mean of a virtual rank's batch, then over ranks and micro-steps. */
+/* Weights of the rows' losses: the mean of a virtual rank's batch, then over ranks and micro-steps.
+ */
 static void weigh_rows(struct kto *k, int64_t micro)
 {
     const int64_t per_device = k->config->plan.per_device;

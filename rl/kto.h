@@ -32,8 +32,8 @@ struct kto_env {
 
 struct kto;
 
-/* Prepares (and precomputes); everything is borrowed. Collective. Fails with RECIPE when there is no
- * row, or when a divergence is estimated from batches of one row or rows in a random order. */
+/* Prepares (and precomputes); everything is borrowed. Collective. Fails with RECIPE when there is
+ * no row, or when a divergence is estimated from batches of one row or rows in a random order. */
 MUST_USE enum status kto_open(struct kto **out, const struct kto_method_config *config,
                               const struct kto_env *env);
 

@@ -1,6 +1,6 @@
 /*
- * Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306) and APO-zero for unpaired
- * completions as functions of completion log-probs (spec training.md 4).
+ * Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv 2402.01306) and APO-zero for
+ * unpaired completions as functions of completion log-probs (spec training.md 4).
  */
 #pragma once
 

@@ -1,8 +1,9 @@
 /*
- * The policy objectives as functions of per-token log-probs and entropies (spec training.md 1.5, 4):
- * no model, no tensors. One row is one completion; the caller supplies the weight that its loss type
- * gives a token (objective_token_weight), so batches, ranks and micro-batches never enter here. A
- * loss type is one row of the table in objective.c: name, normaliser, flags, token function.
+ * The policy objectives as functions of per-token log-probs and entropies (spec training.md 1.5,
+ * 4): no model, no tensors. One row is one completion; the caller supplies the weight that its loss
+ * type gives a token (objective_token_weight), so batches, ranks and micro-batches never enter
+ * here. A loss type is one row of the table in objective.c: name, normaliser, flags, token
+ * function.
  *
  * Sources: GRPO (Shao et al. 2024, arXiv 2402.03300), DAPO (Yu et al. 2025, 2503.14476), Dr. GRPO
  * (Liu et al. 2025, 2503.20783), GSPO's sequence ratio (Zheng et al. 2025, 2507.18071), CISPO
@@ -70,7 +71,7 @@ struct objective_sums {
     double kl;        /* sum of the KL estimate, after the ratio weight */
     double entropy;   /* of kept tokens, when row.entropy is given */
     double kept;      /* tokens at or above the floor */
-    double clip_low;  /* tokens with r < 1 - eps_low and A < 0 (1 a row when the ratio is a row's) */
+    double clip_low; /* tokens with r < 1 - eps_low and A < 0 (1 a row when the ratio is a row's) */
     double clip_high; /* tokens with r > 1 + eps_high (cispo: eps_high) and A > 0 */
     double phi;       /* vespo: the row's weight */
     double max_delta; /* largest |logp - old| */
@@ -106,7 +107,7 @@ struct objective_scale {
     int64_t rows;             /* completions of the whole step, all virtual ranks */
     double round_tokens;      /* NORM_ROUND: loss tokens of the round(s) of the step, at least 1 */
     double rounds;            /* NORM_ROUND: gradient_accumulation / steps_per_generation */
-    double micro_tokens;      /* NORM_MICRO: loss tokens of the row's micro-batch on its virtual rank */
+    double micro_tokens; /* NORM_MICRO: loss tokens of the row's micro-batch on its virtual rank */
     double micro_batches;     /* NORM_MICRO: world_size * gradient_accumulation */
     int64_t max_completion_length; /* NORM_LENGTH */
 };
@@ -116,6 +117,6 @@ struct objective_scale {
 double objective_token_weight(enum loss_type type, const struct objective_scale *s, int64_t count);
 
 /* The entropy below which a token is not among the `share` most uncertain of a micro-step: torch's
- * linear quantile 1 - share in float32 of entropies [count], which are sorted in place. 0 when there
- * is none. */
+ * linear quantile 1 - share in float32 of entropies [count], which are sorted in place. 0 when
+ * there is none. */
 double objective_entropy_floor(float *entropies, int64_t count, double share);

@@ -1,7 +1,7 @@
 /*
- * Preference rows to pairs (spec training.md 4): {"prompt", "chosen", "rejected"} as text or messages,
- * or {"chosen", "rejected"} alone, whose common beginning is the prompt. A pair is a tree: the prompt
- * once, both completions as branches.
+ * Preference rows to pairs (spec training.md 4): {"prompt", "chosen", "rejected"} as text or
+ * messages, or {"chosen", "rejected"} alone, whose common beginning is the prompt. A pair is a
+ * tree: the prompt once, both completions as branches.
  */
 #pragma once
 
@@ -21,8 +21,8 @@ struct pair_set {
     int64_t dropped; /* rows whose prompt alone fills max_length, or without a completion */
 };
 
-/* Appends the pair of one row; `max_length` (0: none) cuts prompt + completion from the end. `where`
- * names the row in messages. Fails with INPUT, MEMORY. */
+/* Appends the pair of one row; `max_length` (0: none) cuts prompt + completion from the end.
+ * `where` names the row in messages. Fails with INPUT, MEMORY. */
 MUST_USE enum status pair_add(const struct prompt_format *format, int64_t max_length,
                               const json_t *row, const char *where, struct pair_set *set);
 

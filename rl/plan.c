@@ -150,9 +150,9 @@ void grpo_orders_prompts(struct grpo_orders *o, int64_t round, int64_t *indices)
     }
 }
 
-/* The global generators up to round o->round + 1, the last permutation of each in `slice`: at the start
- * of each epoch and of each evaluation a loader takes two words, every round takes one permutation
- * (golden README-training.md). */
+/* The global generators up to round o->round + 1, the last permutation of each in `slice`: at the
+ * start of each epoch and of each evaluation a loader takes two words, every round takes one
+ * permutation (golden README-training.md). */
 static void next_permutations(struct grpo_orders *o, int64_t *slice)
 {
     const struct grpo_plan *p = o->plan;

@@ -37,7 +37,8 @@ int64_t grpo_plan_rounds_per_epoch(const struct grpo_plan *p);
 /* Optimizer steps of one epoch; the last may have fewer micro-steps. */
 int64_t grpo_plan_steps_per_epoch(const struct grpo_plan *p);
 
-/* Micro-steps [first, first + count) of optimizer step `step`, counted from the start of training. */
+/* Micro-steps [first, first + count) of optimizer step `step`, counted from the start of training.
+ */
 void grpo_plan_window(const struct grpo_plan *p, int64_t step, int64_t *first, int64_t *count);
 
 /* Round and slice of a micro-step. */
@@ -46,8 +47,8 @@ int64_t grpo_plan_round_of(const struct grpo_plan *p, int64_t micro);
 /* 0 .. slices - 1: which part of its round a micro-step trains. */
 int64_t grpo_plan_slice_of(const struct grpo_plan *p, int64_t micro);
 
-/* The orders of many rounds, for a run that asks for one after the other: each costs no more than its
- * own draws. */
+/* The orders of many rounds, for a run that asks for one after the other: each costs no more than
+ * its own draws. */
 struct grpo_orders;
 
 /* The plan is borrowed. Fails with MEMORY; close in either case. */

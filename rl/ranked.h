@@ -1,16 +1,16 @@
 /*
  * Preference rows for a reward model (spec training.md 4, TRL's RewardTrainer): both sides as whole
- * sequences, {"prompt"?, "chosen", "rejected", "margin"?} as text (the end-of-sequence token is added)
- * or messages. The score of a sequence stands at its last token that is no padding token: where a
- * tokenizer pads with its end token, that is the token before it, as in Transformers.
+ * sequences, {"prompt"?, "chosen", "rejected", "margin"?} as text (the end-of-sequence token is
+ * added) or messages. The score of a sequence stands at its last token that is no padding token:
+ * where a tokenizer pads with its end token, that is the token before it, as in Transformers.
  */
 #pragma once
 
 #include "rl/tree_rows.h"
 #include "trainer/data/examples.h"
 
-/* A sequence up to the token its score stands at, and one more that is never read: it only gives the
- * last one a row in a packed batch. */
+/* A sequence up to the token its score stands at, and one more that is never read: it only gives
+ * the last one a row in a packed batch. */
 struct scored_text {
     int32_t *ids;    /* [count] */
     uint8_t *loss;   /* [count] only the last is nonzero */
@@ -40,8 +40,8 @@ void scored_text_close(struct scored_text *t);
 /* The token sequences are padded with: the tokenizer's pad token, else its end token; -1: none. */
 int32_t ranked_pad_token(const struct tokenizer *tokenizer);
 
-/* Appends the row; rows with a side over max_length (0: no limit) are left out. `where` names the row
- * in messages. Fails with INPUT, MEMORY. */
+/* Appends the row; rows with a side over max_length (0: no limit) are left out. `where` names the
+ * row in messages. Fails with INPUT, MEMORY. */
 MUST_USE enum status ranked_add(const struct prompt_format *format, int64_t max_length,
                                 const json_t *row, const char *where, struct ranked_set *set);
 

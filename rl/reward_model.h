@@ -1,9 +1,9 @@
 /*
- * Reward modelling as a training method: a scalar head over the model learns which of two answers is
- * better (Bradley-Terry; Ouyang et al. 2022, arXiv 2203.02155; semantics: spec training.md 4, TRL's
- * RewardTrainer). Loss of a pair: -log sigmoid(r_c - r_r - margin) + center (r_c + r_r)^2 (the
- * centring of Eisenstein et al. 2023, arXiv 2312.09244). A unit is a pair, its common beginning
- * computed once. Run it with train_run.
+ * Reward modelling as a training method: a scalar head over the model learns which of two answers
+ * is better (Bradley-Terry; Ouyang et al. 2022, arXiv 2203.02155; semantics: spec training.md 4,
+ * TRL's RewardTrainer). Loss of a pair: -log sigmoid(r_c - r_r - margin) + center (r_c + r_r)^2
+ * (the centring of Eisenstein et al. 2023, arXiv 2312.09244). A unit is a pair, its common
+ * beginning computed once. Run it with train_run.
  */
 #pragma once
 

@@ -1,9 +1,9 @@
 /*
  * One round of GRPO: prompts -> completions -> rewards -> advantages, known on every rank.
  *
- * Groups are dealt to ranks for generation and judging by the tokens that their completions are expected
- * to have; the finished rows are exchanged, so that the
- * loop may train any group on any rank.
+ * Groups are dealt to ranks for generation and judging by the tokens that their completions are
+ * expected to have; the finished rows are exchanged, so that the loop may train any group on any
+ * rank.
  */
 #pragma once
 
@@ -43,7 +43,7 @@ struct round {
     int64_t group_size;
     struct rollout_group *group; /* [groups] */
     struct rollout_row *row;     /* [groups * group_size], group-major */
-    int *owner;                  /* [groups] rank that draws and judges it; NULL: a round of a checkpoint */
+    int *owner; /* [groups] rank that draws and judges it; NULL: a round of a checkpoint */
     struct generate_stats stats; /* this rank's decoder */
     double judge_seconds;        /* this rank waited for verdicts behind its decoder */
     double flat;                 /* share of rows whose rewards don't spread */
@@ -113,13 +113,13 @@ MUST_USE enum status rollout_round(const struct rollout_config *c, const struct 
                                    const int64_t *indices, int64_t groups, int64_t round_index,
                                    struct round *out);
 
-/* A round in pieces: opened, drawn, finished. After the draw anything may run, the policy may move, too;
- * judges work meanwhile. */
+/* A round in pieces: opened, drawn, finished. After the draw anything may run, the policy may move,
+ * too; judges work meanwhile. */
 struct rollout_pending;
 
-/* Prompts, journals and judges of a round. Collective; after a failure *out is closed and *pending NULL.
- * Goes on with rollout_draw and rollout_finish for the same round (the struct may have been moved), or
- * rollout_cancel. c is copied, what it points to and env are borrowed. */
+/* Prompts, journals and judges of a round. Collective; after a failure *out is closed and *pending
+ * NULL. Goes on with rollout_draw and rollout_finish for the same round (the struct may have been
+ * moved), or rollout_cancel. c is copied, what it points to and env are borrowed. */
 MUST_USE enum status rollout_open(const struct rollout_config *c, const struct rollout_env *env,
                                   const int64_t *indices, int64_t groups, int64_t round_index,
                                   struct round *out, struct rollout_pending **pending);
@@ -129,13 +129,14 @@ struct rollout_drawn {
     struct round *round;
 };
 
-/* This rank's completions of one round, or of `count` rounds of as many policies in one batch: round i is
- * drawn by the hooks of adapter slot i (hook.slot). The rounds have one model, length and sampling,
- * but for the seed. Collective. After a failure the rounds are the caller's to cancel and close. */
+/* This rank's completions of one round, or of `count` rounds of as many policies in one batch:
+ * round i is drawn by the hooks of adapter slot i (hook.slot). The rounds have one model, length
+ * and sampling, but for the seed. Collective. After a failure the rounds are the caller's to cancel
+ * and close. */
 MUST_USE enum status rollout_draw(const struct rollout_drawn *rounds, int64_t count);
 
-/* Takes the verdicts that are there and hands waiting completions to idle judges; never waits. Fails as
- * a reward does. */
+/* Takes the verdicts that are there and hands waiting completions to idle judges; never waits.
+ * Fails as a reward does. */
 MUST_USE enum status rollout_poll(struct rollout_pending *pending);
 
 /* Verdicts, exchange, advantages. Collective. Frees `pending`; after a failure *r is closed. */
@@ -144,8 +145,8 @@ MUST_USE enum status rollout_finish(struct rollout_pending *pending, struct roun
 /* Gives the second half up and frees; the round stays the caller's. NULL is allowed. */
 void rollout_cancel(struct rollout_pending *pending);
 
-/* Advantages of a round whose rewards are there, alike on every rank; rollout_round has done it. Again
- * when a penalty [rows] (RLOO's beta k1) is known. Fails with MEMORY. */
+/* Advantages of a round whose rewards are there, alike on every rank; rollout_round has done it.
+ * Again when a penalty [rows] (RLOO's beta k1) is known. Fails with MEMORY. */
 MUST_USE enum status rollout_advantages(const struct rollout_config *c, const double *penalty,
                                         struct round *r);
 

@@ -1,7 +1,7 @@
 /*
  * Drawing completions: of one round, or of the rounds of several policies in one batch, where each
- * row's adapter is the one of its slot. Rows are computed alike in any batch, so a round's completions
- * are the same bits either way.
+ * row's adapter is the one of its slot. Rows are computed alike in any batch, so a round's
+ * completions are the same bits either way.
  */
 #include <string.h>
 
@@ -100,7 +100,8 @@ enum status rollout_deal(const struct rollout_config *c, int ranks, struct round
         return FAIL(MEMORY, "rollout: no memory for %lld groups", (long long)r->groups);
     }
     for (int64_t g = 0; g < r->groups; g++) {
-        const int64_t known = c->history ? rollout_history_expected(c->history, r->group[g].index) : 0;
+        const int64_t known =
+            c->history ? rollout_history_expected(c->history, r->group[g].index) : 0;
         const int64_t expected = known > 0 ? known : c->max_completion_length;
         const int64_t prompts = c->limits.unshared ? r->group_size : 1;
         cost[g] = prompts * r->group[g].prompt_count + r->group_size * expected;

@@ -1,6 +1,7 @@
 /*
- * Rewards that compare the completions of a call (open-r1's length): they see the rows of one virtual
- * rank, so that scores don't depend on the number of processes. The others: rollout_judging.c.
+ * Rewards that compare the completions of a call (open-r1's length): they see the rows of one
+ * virtual rank, so that scores don't depend on the number of processes. The others:
+ * rollout_judging.c.
  */
 #include <string.h>
 

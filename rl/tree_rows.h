@@ -1,6 +1,7 @@
 /*
- * Rows of preference training as trees: a prompt with one completion (KTO) or two (a pair), computed
- * once. Runs them in micro-batches under a token budget, or deals them to the ranks to be scored.
+ * Rows of preference training as trees: a prompt with one completion (KTO) or two (a pair),
+ * computed once. Runs them in micro-batches under a token budget, or deals them to the ranks to be
+ * scored.
  */
 #pragma once
 

@@ -86,7 +86,8 @@ static enum status add_labelled(const struct prompt_format *format, const json_t
                set);
 }
 
-/* One pass over the rows [begin, end); side 1: their chosen, 0: their rejected, -1: labelled rows. */
+/* One pass over the rows [begin, end); side 1: their chosen, 0: their rejected, -1: labelled rows.
+ */
 static enum status read_window(const struct prompt_format *format,
                                const struct unpaired_source *source, int64_t begin, int64_t end,
                                int side, struct unpaired_set *set)

@@ -1,7 +1,7 @@
 /*
- * Rows of unpaired preferences (spec training.md 4, KTO): {"prompt", "completion", "label"} as text or
- * messages, or preference rows {"prompt"?, "chosen", "rejected"}, which become two: of every 1000 rows
- * first all chosen, then all rejected, as TRL's map over batches of 1000 unpairs them.
+ * Rows of unpaired preferences (spec training.md 4, KTO): {"prompt", "completion", "label"} as text
+ * or messages, or preference rows {"prompt"?, "chosen", "rejected"}, which become two: of every
+ * 1000 rows first all chosen, then all rejected, as TRL's map over batches of 1000 unpairs them.
  */
 #pragma once
 

@@ -45,8 +45,8 @@ bool best_observe(const struct best_rule *rule, struct best_state *s, int64_t st
 
 json_t *best_save(const struct best_state *s)
 {
-    return json_pack("{s:o, s:I, s:I}", "metric", s->any ? json_real(s->metric) : json_null(), "step",
-                     (json_int_t)s->step, "checkpoint", (json_int_t)s->checkpoint);
+    return json_pack("{s:o, s:I, s:I}", "metric", s->any ? json_real(s->metric) : json_null(),
+                     "step", (json_int_t)s->step, "checkpoint", (json_int_t)s->checkpoint);
 }
 
 void best_load(struct best_state *s, const json_t *json)

@@ -1,6 +1,6 @@
 /*
- * The best evaluation of a run, by Transformers' rules (spec training.md 5): which checkpoint is kept, and
- * loaded at the end.
+ * The best evaluation of a run, by Transformers' rules (spec training.md 5): which checkpoint is
+ * kept, and loaded at the end.
  */
 #pragma once
 

@@ -143,7 +143,8 @@ static enum status total_metrics(struct trainer *t, int64_t units, int64_t done,
     for (size_t at = 0; at < offsets[a->comm->size]; at += record) {
         int64_t unit;
         memcpy(&unit, bytes + at, sizeof unit);
-        memcpy(by_unit + unit * metrics, bytes + at + sizeof unit, (size_t)metrics * sizeof(double));
+        memcpy(by_unit + unit * metrics, bytes + at + sizeof unit,
+               (size_t)metrics * sizeof(double));
     }
     if (a->method->combine) {
         a->method->combine(a->method->ctx, by_unit, units);
@@ -292,8 +293,8 @@ static bool shows_progress(const struct trainer *t)
            (t->step <= 1 && (c->logging_first_step || t->step == 0));
 }
 
-/* Times of the step's phases; those of the last step's log and checkpoint, which were not over when its
- * line was written; and the share of the time that the machine's limits allow for the work. */
+/* Times of the step's phases; those of the last step's log and checkpoint, which were not over when
+ * its line was written; and the share of the time that the machine's limits allow for the work. */
 static void put_times(struct trainer *t, const struct step_result *r, double seconds, json_t *line)
 {
     const struct train_args *a = t->a;
@@ -400,11 +401,13 @@ static json_t *trainer_state(const struct trainer *t)
 /* What Transformers logs at the end, into trainer_state.json alone: log.jsonl has a line a step. */
 static void append_summary(struct trainer *t, int64_t steps, double seconds)
 {
-    json_t *line = json_pack("{s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "epoch",
-                             epoch_of(t), "train_runtime", seconds, "total_flos", t->flops,
-                             "train_loss", t->loss_count ? t->loss_sum / (double)t->loss_count : 0.0);
+    json_t *line =
+        json_pack("{s:I, s:f, s:f, s:f, s:f}", "step", (json_int_t)t->step, "epoch", epoch_of(t),
+                  "train_runtime", seconds, "total_flos", t->flops, "train_loss",
+                  t->loss_count ? t->loss_sum / (double)t->loss_count : 0.0);
     if (line) {
-        put_rate(line, "train_samples_per_second", (double)(steps * t->a->config->step_rows), seconds);
+        put_rate(line, "train_samples_per_second", (double)(steps * t->a->config->step_rows),
+                 seconds);
         put_rate(line, "train_steps_per_second", (double)steps, seconds);
         (void)json_array_append_new(t->log_history, line);
     }

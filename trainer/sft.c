@@ -122,8 +122,8 @@ static void weigh_rows(struct sft *s)
     }
 }
 
-/* The batches as Transformers pads them: their tokens (returned), and NEFTune's bounds, U(-b, b) with
- * b = alpha / sqrt(L D), where L is the padded length of the row's batch (training.md 3). */
+/* The batches as Transformers pads them: their tokens (returned), and NEFTune's bounds, U(-b, b)
+ * with b = alpha / sqrt(L D), where L is the padded length of the row's batch (training.md 3). */
 static int64_t pad_batches(struct sft *s)
 {
     const int64_t batch = s->config->plan.per_device;
@@ -226,7 +226,8 @@ static int64_t fill_unit(const struct example *e, struct pack_branch *branches,
     int64_t at = 0;
     for (int64_t i = 0; i < parts; i++) {
         const int64_t count = e->parts ? e->parts[i] : e->count;
-        branches[i] = (struct pack_branch){.ids = e->ids + at, .count = count, .loss = e->loss + at};
+        branches[i] =
+            (struct pack_branch){.ids = e->ids + at, .count = count, .loss = e->loss + at};
         at += count;
     }
     *unit = (struct pack_unit){.branches = branches, .branch_count = parts};
@@ -521,7 +522,9 @@ struct train_method sft_method(struct sft *s)
         .log = log_fields,
         .evaluate = s->env->eval ? evaluate : NULL,
         .eval_rows = s->env->eval ? s->env->eval->count : 0,
-        .eval_batches = s->env->eval ? (s->env->eval->count + s->config->eval_batch - 1) / s->config->eval_batch : 0,
+        .eval_batches =
+            s->env->eval ? (s->env->eval->count + s->config->eval_batch - 1) / s->config->eval_batch
+                         : 0,
         .save_state = save_state,
         .load_state = load_state,
         .work = take_work,

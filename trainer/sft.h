@@ -1,6 +1,6 @@
 /*
- * Supervised fine-tuning as a training method (spec training.md 3): the negative log-likelihood of the
- * labelled tokens, normalised over all of an optimizer step. Run it with train_run.
+ * Supervised fine-tuning as a training method (spec training.md 3): the negative log-likelihood of
+ * the labelled tokens, normalised over all of an optimizer step. Run it with train_run.
  */
 #pragma once
 

@@ -2,8 +2,8 @@
  * The training loop that SFT and GRPO share: units -> shards -> gradients -> exact sum -> clip ->
  * optimizer -> log -> checkpoint, with resume, signals and skipped non-finite steps.
  *
- * A method (SFT, GRPO) supplies three functions: what the units of a step are, the gradient of a run
- * of units, and what to log. Everything that decides bits is in the loop, once.
+ * A method (SFT, GRPO) supplies three functions: what the units of a step are, the gradient of a
+ * run of units, and what to log. Everything that decides bits is in the loop, once.
  */
 #pragma once
 
@@ -55,7 +55,8 @@ struct train_method {
      * out and judge. Pointers stay valid until the next call. */
     enum status (*prepare)(void *ctx, int64_t step, struct train_units *units);
     /* Adds the gradients of units[0 .. count) (indices, ascending, one shard) to the param set's
-     * grad, packing them into micro-batches; sums[i * metrics + k] receives unit units[i]'s metric k. */
+     * grad, packing them into micro-batches; sums[i * metrics + k] receives unit units[i]'s metric
+     * k. */
     enum status (*run)(void *ctx, const int64_t *units, int64_t count, double *sums);
     int metrics;  /* number of metric sums per unit; metric 0 is the loss */
     /* Optional: sees and may change the sums of all units [count, metrics], in unit order, before
@@ -118,8 +119,8 @@ MUST_USE enum status train_run(const struct train_args *a, struct train_result *
 /* The same in pieces, for several trainings side by side. */
 struct trainer;
 
-/* Resumes, or starts with the evaluation of eval_on_start. `a` and what it points to are borrowed until
- * trainer_close, which is due after a failure as well. */
+/* Resumes, or starts with the evaluation of eval_on_start. `a` and what it points to are borrowed
+ * until trainer_close, which is due after a failure as well. */
 MUST_USE enum status trainer_open(struct trainer **out, const struct train_args *a);
 
 /* True when max_steps are done. */

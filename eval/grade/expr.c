@@ -203,7 +203,8 @@ static bool is_digit(char c)
     return c >= '0' && c <= '9';
 }
 
-/* Sign, digits and at most one point; returns the bytes taken, 0 when there is no digit or too many. */
+/* Sign, digits and at most one point; returns the bytes taken, 0 when there is no digit or too
+ * many. */
 static size_t read_digits(const char *text, size_t length, struct decimal *d)
 {
     size_t i = 0;
@@ -278,8 +279,9 @@ struct expr *expr_number(struct expr_pool *p, const char *text, size_t length)
         fmpq_init(exact);
         scale_decimal(exact, digits, d.exponent);
         /* 15 decimal digits are 53 bits; more digits ask for more. */
-        e->bits = d.significant <= 15 ? DOUBLE_BITS
-                                      : (int64_t)((double)(d.significant + 1) * BITS_PER_DIGIT + 0.5);
+        e->bits = d.significant <= 15
+                      ? DOUBLE_BITS
+                      : (int64_t)((double)(d.significant + 1) * BITS_PER_DIGIT + 0.5);
         arf_init(e->f);
         arf_fmpz_div_fmpz(e->f, fmpq_numref(exact), fmpq_denref(exact), e->bits, ARF_RND_NEAR);
         fmpq_clear(exact);

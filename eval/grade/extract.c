@@ -110,8 +110,8 @@ static char *text_of(struct reader *r, struct slice t)
     return expr_copy_text(r->pool, t.s, t.n);
 }
 
-/* 1,000 is a thousand and 0,125 an eighth: behind a leading 0 the comma is a decimal one. The reference
- * cannot read 0,125,000 (two points) nor -0,125 (the zeros stay behind the sign). */
+/* 1,000 is a thousand and 0,125 an eighth: behind a leading 0 the comma is a decimal one. The
+ * reference cannot read 0,125,000 (two points) nor -0,125 (the zeros stay behind the sign). */
 static const struct expr *comma_number(struct reader *r, struct slice t, const char **reason)
 {
     t = slice_trim(slice_replace(r->pool, t, ",", t.n > 0 && t.s[0] == '0' ? "." : ""));
@@ -269,7 +269,8 @@ static bool read_number(struct reader *r, struct slice text, const struct patter
     if (!s) {
         return false;
     }
-    const bool zeros = s[0] == '-' && s[1] == '0' && decimal.n == 0 && strspn(s + 1, "0") < strlen(s + 1);
+    const bool zeros =
+        s[0] == '-' && s[1] == '0' && decimal.n == 0 && strspn(s + 1, "0") < strlen(s + 1);
     const struct expr *e = zeros && !r->strict ? NULL : expr_number(r->pool, s, strlen(s));
     if (!e) {
         out->reason = "a number with too many digits or with zeros behind its minus sign";

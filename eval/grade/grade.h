@@ -2,10 +2,10 @@
  * Exact answers: extraction from a completion and comparison with the gold answer. One judge serves
  * rewards and evaluation.
  *
- * The math judge gives the verdicts of Math-Verify 0.9.0 (spec/open-r1.md 3): a text is searched for
- * an answer by a `grade_config`, the answer becomes an expression, two expressions are compared.
- * Work is bounded by steps, digits, depth and memory, never by time: what exceeds a bound has no
- * value and a reason.
+ * The math judge gives the verdicts of Math-Verify 0.9.0 (spec/open-r1.md 3): a text is searched
+ * for an answer by a `grade_config`, the answer becomes an expression, two expressions are
+ * compared. Work is bounded by steps, digits, depth and memory, never by time: what exceeds a bound
+ * has no value and a reason.
  */
 #pragma once
 
@@ -18,8 +18,8 @@
 
 enum { GRADE_ANSWER_CAP = 256 };
 
-/* Content of the last \boxed{...} with balanced braces. False when there is none or it is longer than
- * GRADE_ANSWER_CAP - 1 bytes. */
+/* Content of the last \boxed{...} with balanced braces. False when there is none or it is longer
+ * than GRADE_ANSWER_CAP - 1 bytes. */
 bool grade_boxed(const char *text, char answer[GRADE_ANSWER_CAP]);
 
 /* The last number: -?digits with commas and an optional decimal part, commas removed. */
@@ -32,8 +32,8 @@ bool grade_gold(const json_t *row, char answer[GRADE_ANSWER_CAP]);
 /* Equal as decimal numbers of any length ("1,200.0" = "1200"), else as trimmed text. */
 bool grade_equal(const char *a, const char *b);
 
-/* 1 when the completion's answer (boxed, else the last number) equals the gold answer of `row`, 0 when
- * not, NaN when the row has no gold answer. */
+/* 1 when the completion's answer (boxed, else the last number) equals the gold answer of `row`, 0
+ * when not, NaN when the row has no gold answer. */
 double grade_completion(const char *completion, const json_t *row);
 
 /*

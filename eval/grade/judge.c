@@ -131,7 +131,8 @@ enum status grade_parse(struct grade *g, const char *text, size_t length,
                         const struct grade_config *config, const struct grade_answer **out)
 {
     static const struct grade_answer TOO_LONG = {{.reason = "the text is too long"}};
-    static const struct grade_answer NO_ROOM = {{.reason = "no room for it among the answers kept"}};
+    static const struct grade_answer NO_ROOM = {
+        {.reason = "no room for it among the answers kept"}};
     struct grade_answer *a = expr_alloc(&g->pool, sizeof *a);
     *out = &TOO_LONG;
     if (length > TEXT_BYTES) {

@@ -108,7 +108,8 @@ static size_t array_at(const char *s)
 /* The token of a literal; its length may grow. TOK_END when the literal alone is no token. */
 static struct latex_token word_token(const char *s, const struct latex_word *w)
 {
-    struct latex_token t = {.type = w->type, .detail = w->detail, .length = (uint32_t)strlen(w->text)};
+    struct latex_token t = {
+        .type = w->type, .detail = w->detail, .length = (uint32_t)strlen(w->text)};
     if (w->type == TOK_ACCENT) {
         t.length = (uint32_t)accent_at(s, t.length);
         /* A bare \mathit is a token that nothing takes; any other accent is none: both end here. */

@@ -37,7 +37,8 @@ static struct slice basic(struct reader *r, struct slice t)
         t = pattern_replace(r->patterns, p, PATTERN_RIGHT, t, "\\1");
     }
     if (slice_has(t, ")_{")) {
-        t = pattern_replace(r->patterns, p, PATTERN_PERMUTATION, t, "\\frac{(\\1)!}{((\\1)-(\\2))!}");
+        t = pattern_replace(r->patterns, p, PATTERN_PERMUTATION, t,
+                            "\\frac{(\\1)!}{((\\1)-(\\2))!}");
     }
     t = pattern_replace(r->patterns, p, PATTERN_REMOVE, t, "");
     t = pattern_replace_words(r->patterns, p, t);
@@ -241,7 +242,8 @@ static struct slice mend_slash(struct expr_pool *pool, struct slice t)
     if (!is_plain_integer(a) || !is_plain_integer(b)) {
         return t;
     }
-    const struct slice head = joined(pool, joined(pool, (struct slice){"\\frac{", 6}, "", a), "}{", b);
+    const struct slice head =
+        joined(pool, joined(pool, (struct slice){"\\frac{", 6}, "", a), "}{", b);
     return joined(pool, head, "}", (struct slice){"", 0});
 }
 

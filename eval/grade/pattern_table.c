@@ -1,6 +1,7 @@
 /*
- * The patterns, in the reference's meaning (spec/open-r1.md 3.1 and 3.2). Which unit words are dropped does not depend on their order: the
- * pattern is tied to the end of the text and backtracks over all of them.
+ * The patterns, in the reference's meaning (spec/open-r1.md 3.1 and 3.2). Which unit words are
+ * dropped does not depend on their order: the pattern is tied to the end of the text and backtracks
+ * over all of them.
  */
 #include "eval/grade/pattern.h"
 
@@ -66,7 +67,7 @@
     "increase|m square|multiple|no change|integerpoint|profit of rs|children ticket"
 
 #define LEFT_SIGNS                                                                                 \
-    "(\\\\\\{|\\{|\\\\\\||\\||\\[|\\(|\\\\rbracl|\\\\lgroup|\\\\lbrace|\\\\lbrack|\\\\vert|"        \
+    "(\\\\\\{|\\{|\\\\\\||\\||\\[|\\(|\\\\rbracl|\\\\lgroup|\\\\lbrace|\\\\lbrack|\\\\vert|"       \
     "\\\\lvert|\\\\lceil|\\\\lfloor|\\\\langle|\\\\llcorner|\\\\ulcorner)"
 #define RIGHT_SIGNS                                                                                \
     "(\\\\\\}|\\}|\\\\\\||\\||\\]|\\)|\\\\rbrack|\\\\rgroup|\\\\rbrace|\\\\vert|\\\\rvert|"        \
@@ -125,7 +126,7 @@ static const struct pattern_source SOURCES[PATTERN_COUNT] = {
     [PATTERN_RIGHT] = {"\\\\m?right" RIGHT_SIGNS, false},
     [PATTERN_PERMUTATION] = {"\\(" TERM "\\)_\\{" TERM "\\}", false},
     [PATTERN_REMOVE] = {"\\\\mathrm\\{th\\}|\\\\!\\s*|\\\\text\\s*+\\{\\s*+\\}|\\\\\\$|\\$|"
-                         "(?<!\\\\)[\"']|\\\\displaystyle",
+                        "(?<!\\\\)[\"']|\\\\displaystyle",
                         false},
     [PATTERN_DOUBLE_SLASH] = {"\\\\\\\\(?=[a-zA-Z])", false},
     [PATTERN_UNIT_TEXT] = {"(\\\\(?:text|mbox)\\{.*?\\})(\\^\\d|\\{\\^\\d\\})?$", false},
@@ -139,10 +140,10 @@ static const struct pattern_source SOURCES[PATTERN_COUNT] = {
     [PATTERN_SQRT_DIGIT] = {"\\\\sqrt\\s?(\\d)", false},
     [PATTERN_EQUALS] = {"(?<!\\\\|<|!|>)=", false},
     [PATTERN_COMPLEX] = {"\\\\mathbb\\{C\\}|\\\\i\\b|\\bi\\b|\\\\text\\{i\\}|\\\\mathrm\\{i\\}|"
-                          "\\\\imath\\b|\\\\det|\\\\operatorname\\{tr\\}|\\\\operatorname\\{rank\\}|"
-                          "\\\\text\\{rank\\}|\\\\arg\\{|\\\\Re\\{|\\\\Im\\{|"
-                          "\\\\operatorname\\{Re\\}|\\\\operatorname\\{Im\\}|\\\\text\\{Re\\}|"
-                          "\\\\text\\{Im\\}",
+                         "\\\\imath\\b|\\\\det|\\\\operatorname\\{tr\\}|\\\\operatorname\\{rank\\}|"
+                         "\\\\text\\{rank\\}|\\\\arg\\{|\\\\Re\\{|\\\\Im\\{|"
+                         "\\\\operatorname\\{Re\\}|\\\\operatorname\\{Im\\}|\\\\text\\{Re\\}|"
+                         "\\\\text\\{Im\\}",
                          false},
     [PATTERN_COMMA_NUMBER] = {"^\\s*-?\\d{1,3}(,\\d{3})+(\\.\\d+)?\\s*$", false},
 };

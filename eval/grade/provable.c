@@ -137,10 +137,10 @@ enum value_verdict compare_factors(struct comparison *c, const struct expr *a,
 {
     const struct expr *factor[2];
     const struct expr *rest[2];
-    if ((a->kind != EXPR_MUL && b->kind != EXPR_MUL) || (!holds(a, is_float) && !holds(b, is_float)) ||
-        !split(c->pool, a, &factor[0], &rest[0]) || !split(c->pool, b, &factor[1], &rest[1]) ||
-        holds(rest[0], is_float) || holds(rest[1], is_float) ||
-        value_equal(rest[0], rest[1], &c->steps) != VALUE_EQUAL) {
+    if ((a->kind != EXPR_MUL && b->kind != EXPR_MUL) || (!holds(a, is_float) && !holds(b, is_float))
+        || !split(c->pool, a, &factor[0], &rest[0]) || !split(c->pool, b, &factor[1], &rest[1])
+        || holds(rest[0], is_float) || holds(rest[1], is_float)
+        || value_equal(rest[0], rest[1], &c->steps) != VALUE_EQUAL) {
         return VALUE_UNKNOWN;
     }
     return value_equal(factor[0], factor[1], &c->steps);

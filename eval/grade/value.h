@@ -59,8 +59,8 @@ bool value_nearly_equal(const struct expr *a, const struct expr *b, int *steps);
 /* Both rounded to six decimals agree; the reference's rule when a float is compared. */
 bool value_equal_rounded(const struct expr *a, const struct expr *b, int *steps);
 
-/* -1, 0, 1 as a is less than, equal to or greater than b; 2 when they have no real values. Infinities
- * compare. */
+/* -1, 0, 1 as a is less than, equal to or greater than b; 2 when they have no real values.
+ * Infinities compare. */
 int value_order(const struct expr *a, const struct expr *b, int *steps);
 
 /* Is it a number that is certainly not real? */

@@ -132,9 +132,9 @@ static void one_argument(struct value_point *at, enum expr_fn fn, const struct v
     }
     acb_init(z);
     v->kind = VALUE_NONE;
-    if (BALL_FNS[fn] && value_ball(a, z, at->precision) &&
-        mag_cmp_2exp_si(arb_radref(acb_realref(z)), 20) < 0 &&
-        acb_rel_accuracy_bits(z) > -1000 && arf_cmpabs_2exp_si(arb_midref(acb_realref(z)), 24) < 0) {
+    if (BALL_FNS[fn] && value_ball(a, z, at->precision)
+        && mag_cmp_2exp_si(arb_radref(acb_realref(z)), 20) < 0 && acb_rel_accuracy_bits(z) > -1000
+        && arf_cmpabs_2exp_si(arb_midref(acb_realref(z)), 24) < 0) {
         BALL_FNS[fn](v->z, z, at->precision);
         value_set_ball(v, a->inexact);
         if (a->kind == VALUE_FLOAT) {

@@ -1,7 +1,7 @@
 /*
- * The seccomp allow-list. What interpreters, compilers and plain programs use is allowed; everything
- * else fails with EPERM, so that a program which probes for a feature goes on without it. Built once
- * with libseccomp, which also refuses the other calling conventions of the machine.
+ * The seccomp allow-list. What interpreters, compilers and plain programs use is allowed;
+ * everything else fails with EPERM, so that a program which probes for a feature goes on without
+ * it. Built once with libseccomp, which also refuses the other calling conventions of the machine.
  */
 #include <errno.h>
 #include <sched.h>

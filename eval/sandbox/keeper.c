@@ -318,7 +318,8 @@ static bool wait_main(const struct keeper_args *k, pid_t main, struct keeper_rep
     const double deadline = clock_seconds() + k->limits.wall_seconds + GRACE_SECONDS;
     bool none = false;
     while (!reap(main, report, status, &none)) {
-        struct pollfd wait[2] = {{.fd = signals, .events = POLLIN}, {.fd = GO_FD, .events = POLLIN}};
+        struct pollfd wait[2] = {{.fd = signals, .events = POLLIN},
+                                 {.fd = GO_FD, .events = POLLIN}};
         const int left = (int)(1000.0 * (deadline - clock_seconds()));
         if (left <= 0 || poll(wait, 2, left) < 0 || wait[1].revents) {
             return false;

@@ -171,8 +171,8 @@ enum status sandbox_probe(struct sandbox_probe *out)
     set(out, SANDBOX_UID, uid, why);
     probe_room(out, uid ? outside : geteuid());
     const int abi = landlock_abi();
-    (void)snprintf(why, sizeof why, abi > 0 ? "ABI %d" : "the kernel has none, or it is not in lsm=",
-                   abi);
+    (void)snprintf(why, sizeof why,
+                   abi > 0 ? "ABI %d" : "the kernel has none, or it is not in lsm=", abi);
     set(out, SANDBOX_LANDLOCK, abi > 0, why);
     (void)snprintf(why, sizeof why, abi >= 6 ? "yes" : "needs ABI 6 (Linux 6.12), this is %d", abi);
     set(out, SANDBOX_SCOPE, abi >= 6, why);

@@ -88,7 +88,8 @@ static enum status check_layers(const struct sandbox *s)
         return FAIL(DEVICE, "sandbox: profile full is missing: %s; allow it on this machine, or ask "
                             "for sandbox_profile: reduced", missing);
     }
-    return FAIL(DEVICE, "sandbox: profile reduced is missing: %s; nothing runs without it", missing);
+    return FAIL(DEVICE, "sandbox: profile reduced is missing: %s; nothing runs without it",
+                missing);
 }
 
 enum status sandbox_open(struct sandbox **out, enum sandbox_profile profile)
@@ -433,7 +434,8 @@ static enum status take_report(struct run *r, struct sandbox_result *out)
     }
     memcpy(&k, r->report.data, sizeof k);
     if (k.stage >= 0 && k.stage != STAGE_EXEC) {
-        const char *layer = k.stage < SANDBOX_LAYERS ? sandbox_layer_name((enum sandbox_layer)k.stage)
+        const char *layer = k.stage < SANDBOX_LAYERS
+                                ? sandbox_layer_name((enum sandbox_layer)k.stage)
                             : k.stage == STAGE_LIMITS ? "resource limits"
                             : k.stage == STAGE_FORK   ? "a process"
                                                       : "files of the candidate";

@@ -14,7 +14,8 @@
  * process, pid 1 of the new pid namespace, starts it, reaps what it leaves behind and tells the
  * exit status over a pipe that the candidate does not have. Killing the keeper kills the tree.
  *
- * Threads: one sandbox, one thread; sandboxes are independent of each other. Source: open-r1.md 2 for what is judged; namespaces(7), landlock(7), seccomp(2).
+ * Threads: one sandbox, one thread; sandboxes are independent of each other. Source: open-r1.md 2
+ * for what is judged; namespaces(7), landlock(7), seccomp(2).
  */
 #pragma once
 
@@ -65,15 +66,16 @@ struct sandbox_spec {
 };
 
 enum sandbox_end {
-    SANDBOX_EXITED,      /* `code` is the exit status */
-    SANDBOX_SIGNALED,    /* `code` is the signal */
+    SANDBOX_EXITED,   /* `code` is the exit status */
+    SANDBOX_SIGNALED, /* `code` is the signal */
     SANDBOX_CPU_LIMIT,
     SANDBOX_WALL_LIMIT,
     SANDBOX_MEMORY_LIMIT,
     SANDBOX_DISK_LIMIT,
     SANDBOX_OUTPUT_LIMIT,
     SANDBOX_PROCESS_LIMIT,
-    SANDBOX_NOT_STARTED, /* execve failed, `code` is its errno: no such interpreter, not a program */
+    SANDBOX_NOT_STARTED, /* execve failed, `code` is its errno: no such interpreter, not a program
+                          */
 };
 
 /* Bytes that grew; `data` has a NUL after `size` bytes and may hold NULs before. */
@@ -114,7 +116,8 @@ struct sandbox_probe {
 
 struct sandbox;
 
-/* Tries each layer in a short-lived child. Fails with MEMORY or INTERNAL only when it cannot fork. */
+/* Tries each layer in a short-lived child. Fails with MEMORY or INTERNAL only when it cannot fork.
+ */
 MUST_USE enum status sandbox_probe(struct sandbox_probe *out);
 
 /* Short name of a layer ("user namespace"). */

@@ -107,8 +107,10 @@ static void add_process(pid_t pid, struct tree_sum *sum)
     long system_reaped = 0;
     long threads = 0;
     if (at
-        && sscanf(at + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld %ld %ld %*d %*d %ld",
-                  &user, &system, &user_reaped, &system_reaped, &threads) == 5) {
+        && sscanf(at + 1,
+                  " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %ld %ld %ld %ld %*d %*d %ld", &user,
+                  &system, &user_reaped, &system_reaped, &threads)
+               == 5) {
         sum->cpu_seconds += (double)(user + system + user_reaped + system_reaped)
                             / (double)sysconf(_SC_CLK_TCK);
         sum->tasks += (int)threads;

@@ -1,7 +1,7 @@
 /*
  * A curriculum over procedural tasks: the level of a task rises when its success rate over a window
- * of answers reaches a threshold, and falls when it drops to another. All of it is sums over answers
- * in order, so that every rank and a resumed run come to the same levels.
+ * of answers reaches a threshold, and falls when it drops to another. All of it is sums over
+ * answers in order, so that every rank and a resumed run come to the same levels.
  */
 #pragma once
 

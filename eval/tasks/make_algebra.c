@@ -94,7 +94,8 @@ enum status question_equation(struct question *q)
             status = question_set(&q->text, "Solve for %c: %s", x, left);
             break;
         default:
-            status = question_set(&q->text, "Determine the value of %c that satisfies: %s", x, left);
+            status =
+                question_set(&q->text, "Determine the value of %c that satisfies: %s", x, left);
             break;
         }
     }

@@ -386,10 +386,11 @@ enum status question_factors(struct question *q)
     TRY(question_note(q, "number", json_integer(number)));
     TRY(question_note(q, "factors", factors));
     TRY(question_difficulty(q, "value", "min_value", "max_value"));
-    return question_set(&q->text,
-                        "Find the prime factorization of %" PRId64 ". Write the factors separated "
-                        "by \xc3\x97 (Example: for 12 the answer would be: 2 \xc3\x97 2 \xc3\x97 3)",
-                        number);
+    return question_set(
+        &q->text,
+        "Find the prime factorization of %" PRId64 ". Write the factors separated "
+        "by \xc3\x97 (Example: for 12 the answer would be: 2 \xc3\x97 2 \xc3\x97 3)",
+        number);
 }
 
 /* ---- fractions ---- */
@@ -520,7 +521,8 @@ static bool apply(char op, int64_t a, int64_t b, int64_t most, int64_t *out)
 
 /* One candidate: `text` [256] combines the numbers from the left; false when it ends outside the
  * targets. */
-static bool combine(struct question *q, int64_t *numbers, int64_t count, char *text, int64_t *target)
+static bool combine(struct question *q, int64_t *numbers, int64_t count, char *text,
+                    int64_t *target)
 {
     enum { DRAWS = 16 };
     const unsigned bits = (unsigned)question_value(q, "operators");
@@ -547,8 +549,8 @@ static bool combine(struct question *q, int64_t *numbers, int64_t count, char *t
         }
         sum = !product;
         *target = value;
-        used += (size_t)snprintf(text + used, 256 - used, product ? "%s%" PRId64 : " %s %" PRId64, op,
-                                 numbers[i]);
+        used += (size_t)snprintf(text + used, 256 - used, product ? "%s%" PRId64 : " %s %" PRId64,
+                                 op, numbers[i]);
     }
     return *target >= (int64_t)question_value(q, "min_target")
            && *target <= (int64_t)question_value(q, "max_target");
@@ -582,8 +584,9 @@ enum status question_countdown(struct question *q)
     if (status == STATUS_OK) {
         switch (question_below(q, 3)) {
         case 0:
-            status = question_set(&q->text, "Using all the numbers %s, create an expression that "
-                                            "equals %" PRId64 ".\nYou can only use each number once.",
+            status = question_set(&q->text,
+                                  "Using all the numbers %s, create an expression that "
+                                  "equals %" PRId64 ".\nYou can only use each number once.",
                                   list, target);
             break;
         case 1:
@@ -592,8 +595,10 @@ enum status question_countdown(struct question *q)
                                   target, list);
             break;
         default:
-            status = question_set(&q->text, "Calculate %" PRId64 " using all of these numbers: %s.\n"
-                                            "Each number may be used at most once.", target, list);
+            status = question_set(&q->text,
+                                  "Calculate %" PRId64 " using all of these numbers: %s.\n"
+                                  "Each number may be used at most once.",
+                                  target, list);
             break;
         }
     }

@@ -5,8 +5,9 @@
 
 #include "eval/tasks/procedural_internal.h"
 
-static const char *const MONTHS[] = {"January", "February", "March",     "April",   "May",      "June",
-                                     "July",    "August",   "September", "October", "November", "December"};
+static const char *const MONTHS[] = {"January",   "February", "March",    "April",
+                                     "May",       "June",     "July",     "August",
+                                     "September", "October",  "November", "December"};
 static const char *const DAYS[] = {"Monday", "Tuesday",  "Wednesday", "Thursday",
                                    "Friday", "Saturday", "Sunday"};
 
@@ -176,8 +177,10 @@ static enum status make_from_first(struct question *q)
     const char *month = MONTHS[d.month - 1];
     switch (question_below(q, 3)) {
     case 0:
-        TRY(question_set(&q->text, "If the first day of the year was a %s, what day of the week will "
-                                   "%s %d be?", DAYS[first], month, d.day));
+        TRY(question_set(&q->text,
+                         "If the first day of the year was a %s, what day of the week will "
+                         "%s %d be?",
+                         DAYS[first], month, d.day));
         break;
     case 1:
         TRY(question_set(&q->text, "Given that January 1 fell on a %s, which weekday occurs on %s "
@@ -218,13 +221,15 @@ static enum status make_recurring(struct question *q)
                          year));
         break;
     case 1:
-        TRY(question_set(&q->text, "In %s %" PRId64 ", if an event recurs on the %s %s, what is the "
-                                   "date (day of the month) of the event?", name, year, which,
-                         DAYS[day]));
+        TRY(question_set(&q->text,
+                         "In %s %" PRId64 ", if an event recurs on the %s %s, what is the "
+                         "date (day of the month) of the event?",
+                         name, year, which, DAYS[day]));
         break;
     default:
-        TRY(question_set(&q->text, "Determine the day of the month for the %s %s in %s %" PRId64 ".",
-                         which, DAYS[day], name, year));
+        TRY(question_set(&q->text,
+                         "Determine the day of the month for the %s %s in %s %" PRId64 ".", which,
+                         DAYS[day], name, year));
         break;
     }
     TRY(ask_count(q));
@@ -305,18 +310,21 @@ static enum status make_business_days(struct question *q)
     }
     switch (question_below(q, 3)) {
     case 0:
-        TRY(question_set(&q->text, "How many business days (Monday-Friday) are there from %s, %" PRId64
-                                   " to %s, %" PRId64 " (inclusive of both dates)?", a, from.year, b,
-                         from.year));
+        TRY(question_set(&q->text,
+                         "How many business days (Monday-Friday) are there from %s, %" PRId64
+                         " to %s, %" PRId64 " (inclusive of both dates)?",
+                         a, from.year, b, from.year));
         break;
     case 1:
         TRY(question_set(&q->text, "Count the weekdays (excluding weekends) from %s to %s, %" PRId64
                                    " (including both start and end dates).", a, b, from.year));
         break;
     default:
-        TRY(question_set(&q->text, "Between %s, %" PRId64 " and %s, %" PRId64 " (counting both "
-                                   "dates), what's the total count of business days (Monday through "
-                                   "Friday)?", a, from.year, b, from.year));
+        TRY(question_set(&q->text,
+                         "Between %s, %" PRId64 " and %s, %" PRId64 " (counting both "
+                         "dates), what's the total count of business days (Monday through "
+                         "Friday)?",
+                         a, from.year, b, from.year));
         break;
     }
     TRY(question_set(&q->answer, "%" PRId64, count));

@@ -138,9 +138,10 @@ enum status question_legs(struct question *q)
     int64_t legs = 0;
     json_t *animals = json_object();
     TRY(question_note(q, "animals", animals)); /* the metadata owns it */
-    TRY(question_set(&q->text, "Your task is to count how many legs there are in total when given a "
-                               "list of animals.\n\nNow, how many legs are there in total if you "
-                               "have "));
+    TRY(question_set(&q->text,
+                     "Your task is to count how many legs there are in total when given a "
+                     "list of animals.\n\nNow, how many legs are there in total if you "
+                     "have "));
     for (int i = 0; i < ANIMAL_COUNT; i++) {
         order[i] = i;
     }

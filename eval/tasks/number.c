@@ -50,7 +50,8 @@ static bool drop_underscores(char *s)
     return true;
 }
 
-/* Bytes of digits[.digits][e[+-]digits] at p with at least one digit before the exponent; 0: none. */
+/* Bytes of digits[.digits][e[+-]digits] at p with at least one digit before the exponent; 0: none.
+ */
 static size_t plain_number(const char *p)
 {
     const char *s = p;

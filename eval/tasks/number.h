@@ -1,6 +1,7 @@
 /*
- * Numbers as Python reads them from text: float(), int(), Decimal(), complex(). Scores of procedural
- * tasks depend on what these accept: white space around, digits of any script, underscores.
+ * Numbers as Python reads them from text: float(), int(), Decimal(), complex(). Scores of
+ * procedural tasks depend on what these accept: white space around, digits of any script,
+ * underscores.
  */
 #pragma once
 
@@ -43,14 +44,16 @@ struct number_decimal {
     int8_t digits[2 * DECIMAL_WINDOW]; /* [0 .. WINDOW) before, then behind the point */
 };
 
-/* Decimal(text) of a finite number. False for texts where Decimal raises, and for nan and infinity. */
+/* Decimal(text) of a finite number. False for texts where Decimal raises, and for nan and infinity.
+ */
 bool number_decimal(const char *text, struct number_decimal *out);
 
 /* a == b. */
 bool number_decimal_equal(const struct number_decimal *a, const struct number_decimal *b);
 
-/* |a - b| <= 10^-places * (1 + 10^(1 - precision) / 2): the comparison of a difference that is first
- * rounded half-even to `precision` significant digits. places + precision < DECIMAL_WINDOW. */
+/* |a - b| <= 10^-places * (1 + 10^(1 - precision) / 2): the comparison of a difference that is
+ * first rounded half-even to `precision` significant digits. places + precision < DECIMAL_WINDOW.
+ */
 bool number_decimal_close(const struct number_decimal *a, const struct number_decimal *b,
                           int64_t places, int64_t precision);
 

@@ -172,8 +172,8 @@ static const struct procedural_key LEG_KEYS[] = {
     {0},
 };
 static const struct procedural_attribute LEG_LEVELS[] = {
-    GROWS("animals", 36, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22,
-          23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36),
+    GROWS("animals", 36, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+          22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36),
     SPANS("instances", 10, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024),
     {0},
 };
@@ -252,7 +252,8 @@ static const struct procedural_attribute BASE_LEVELS[] = {
 
 static const struct procedural_task TASKS[] = {
     {"countdown", procedural_score_countdown, question_countdown, COUNTDOWN_KEYS, COUNTDOWN_LEVELS},
-    {"basic_arithmetic", procedural_score_text, question_basic_arithmetic, BASIC_KEYS, BASIC_LEVELS},
+    {"basic_arithmetic", procedural_score_text, question_basic_arithmetic, BASIC_KEYS,
+     BASIC_LEVELS},
     {"chain_sum", procedural_score_decimal, question_chain_sum, CHAIN_KEYS, CHAIN_LEVELS},
     {"gcd", procedural_score_text, question_gcd, GCD_KEYS, NUMBERS_LEVELS},
     {"lcm", procedural_score_text, question_lcm, LCM_KEYS, NUMBERS_LEVELS},
@@ -270,7 +271,8 @@ static const struct procedural_task TASKS[] = {
     {"spell_backward", procedural_score_letters, question_backward, BACKWARD_KEYS, BACKWARD_LEVELS},
     {"calendar_arithmetic", procedural_score_calendar, question_calendar, CALENDAR_KEYS,
      CALENDAR_LEVELS},
-    {"complex_arithmetic", procedural_score_complex, question_complex, COMPLEX_KEYS, COMPLEX_LEVELS},
+    {"complex_arithmetic", procedural_score_complex, question_complex, COMPLEX_KEYS,
+     COMPLEX_LEVELS},
     {"base_conversion", procedural_score_text, question_base, BASE_KEYS, BASE_LEVELS},
 };
 
@@ -346,7 +348,8 @@ const struct procedural_task *procedural_entry(const json_t *row, json_t **entry
     json_t *parsed = json_is_string(metadata) /* as data sets keep it */
                          ? json_loads(json_string_value(metadata), 0, NULL)
                          : json_incref(metadata);
-    *entry = json_pack("{s:O*, s:o*}", "answer", json_object_get(row, "answer"), "metadata", parsed);
+    *entry =
+        json_pack("{s:O*, s:o*}", "answer", json_object_get(row, "answer"), "metadata", parsed);
     const json_t *name = json_object_get(row, "task");
     if (!json_is_string(name)) {
         name = json_object_get(json_object_get(*entry, "metadata"), "source_dataset");

@@ -1,7 +1,7 @@
 /*
  * The countdown judge. The package evaluates the answer with sympy's parse_expr; here it is the
- * arithmetic part of that: numbers, + - * / // % **, factorials ! and !!, brackets, sqrt, abs, factorial, pi
- * and E. Everything else does not evaluate, as most texts don't there.
+ * arithmetic part of that: numbers, + - * / // % **, factorials ! and !!, brackets, sqrt, abs,
+ * factorial, pi and E. Everything else does not evaluate, as most texts don't there.
  */
 #include <ctype.h>
 #include <math.h>

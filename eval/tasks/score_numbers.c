@@ -192,7 +192,8 @@ static bool take_number(const char **p, double *out)
         const char *word;
         double value;
     } WORDS[] = {
-        {"true", 1.0}, {"false", 0.0}, {"NaN", NAN}, {"Infinity", INFINITY}, {"-Infinity", -INFINITY},
+        {"true", 1.0},          {"false", 0.0},           {"NaN", NAN},
+        {"Infinity", INFINITY}, {"-Infinity", -INFINITY},
     };
     for (size_t i = 0; i < sizeof WORDS / sizeof WORDS[0]; i++) {
         if (strncmp(*p, WORDS[i].word, strlen(WORDS[i].word)) == 0) {
@@ -363,7 +364,8 @@ static double score_count(const char *answer, const char *gold)
     }
     error /= (double)want;
     if (!isfinite(error)) { /* too long for a double: Python's division may raise */
-        return strtold(a.digits, NULL) / fabsl((long double)want) > (long double)DBL_MAX ? NAN : 0.0;
+        return strtold(a.digits, NULL) / fabsl((long double)want) > (long double)DBL_MAX ? NAN
+                                                                                         : 0.0;
     }
     const double score = exp(-5 * error);
     return isfinite(score) ? score : NAN;

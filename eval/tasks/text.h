@@ -1,7 +1,7 @@
 /*
  * Text as Python's str sees it, for rewards and scorers that were defined in Python: characters are
- * code points, \d any decimal digit, lower() the full mapping. A byte that is no UTF-8 counts as one
- * character, as with the surrogateescape handler.
+ * code points, \d any decimal digit, lower() the full mapping. A byte that is no UTF-8 counts as
+ * one character, as with the surrogateescape handler.
  */
 #pragma once
 

@@ -18,9 +18,9 @@ typedef void (*parallel_fn)(void *ctx, int64_t begin, int64_t end, int thread);
  * may run on. Fails with MEMORY when threads can't start. Close with pool_close. */
 MUST_USE enum status pool_open(struct pool **out, int threads);
 
-/* As pool_open with thread t on CPU cpus[t] alone (places.h); the caller is thread 0 and gets its own
- * mask back when the pool is closed. cpus NULL: the system places them. A CPU that the process may not
- * use leaves its thread where it is. */
+/* As pool_open with thread t on CPU cpus[t] alone (places.h); the caller is thread 0 and gets its
+ * own mask back when the pool is closed. cpus NULL: the system places them. A CPU that the process
+ * may not use leaves its thread where it is. */
 MUST_USE enum status pool_open_pinned(struct pool **out, int threads, const int *cpus);
 
 /* The CPUs that it was opened with, one per thread, for pools beside it; NULL: none. Borrowed. */

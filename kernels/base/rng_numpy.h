@@ -1,8 +1,9 @@
 /*
- * NumPy's default generator, bit for bit: `datasets` shuffles and splits with it (spec training.md 2).
+ * NumPy's default generator, bit for bit: `datasets` shuffles and splits with it (spec training.md
+ * 2).
  *
- * PCG64 (O'Neill 2014, "PCG: A family of simple fast space-efficient statistically good algorithms for
- * random number generation": XSL-RR 128/64), seeded through SeedSequence.
+ * PCG64 (O'Neill 2014, "PCG: A family of simple fast space-efficient statistically good algorithms
+ * for random number generation": XSL-RR 128/64), seeded through SeedSequence.
  */
 #pragma once
 

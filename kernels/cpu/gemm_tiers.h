@@ -11,6 +11,6 @@ void gemm_avx2_fill(struct ops *table);
 /* Same for AVX-512; pairs of bf16 when has_bf16_dot. */
 void gemm_avx512_fill(struct ops *table);
 
-/* gemm and gemm_dx on bf16 tiles in COMPUTE_BF16, over gemm_avx512_fill's. The process must have the
- * kernel's permission for tile data (cpu_best_tier asks for it). */
+/* gemm and gemm_dx on bf16 tiles in COMPUTE_BF16, over gemm_avx512_fill's. The process must have
+ * the kernel's permission for tile data (cpu_best_tier asks for it). */
 void gemm_amx_fill(struct ops *table);

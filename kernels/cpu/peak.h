@@ -1,7 +1,7 @@
 /*
  * What a core's arithmetic can do at most: loops of independent fused multiply-adds that touch
- * registers alone, one per kind of instruction that products use. The roof of the roofline (Williams et
- * al. 2009); the tiers' own products are measured against it.
+ * registers alone, one per kind of instruction that products use. The roof of the roofline
+ * (Williams et al. 2009); the tiers' own products are measured against it.
  */
 #pragma once
 

@@ -2,7 +2,8 @@
  * Products with a weight matrix and their two gradients, scalar.
  *
  * gemm and gemm_dx sum over k and n ascending, in k_slices slices [len*s/S, len*(s+1)/S) added as a
- * binary tree, nearest first; types with integer codes go by the code rule. gemm_dw sums 32-token blocks counted from each unit's first token.
+ * binary tree, nearest first; types with integer codes go by the code rule. gemm_dw sums 32-token
+ * blocks counted from each unit's first token.
  */
 #include <math.h>
 #include <string.h>

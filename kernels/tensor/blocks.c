@@ -1,6 +1,7 @@
 /*
- * Decoding of ggml's block types, element-indexed (spec formats.md 3). Products and sums are rounded
- * one by one in fp32 (the build sets no contraction), so every tier can repeat them bit for bit.
+ * Decoding of ggml's block types, element-indexed (spec formats.md 3). Products and sums are
+ * rounded one by one in fp32 (the build sets no contraction), so every tier can repeat them bit for
+ * bit.
  */
 #include <string.h>
 

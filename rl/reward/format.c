@@ -1,4 +1,5 @@
-/* The shape rewards of Open-R1 and TRL (spec open-r1.md 2, training.md 2), without a regex engine. */
+/* The shape rewards of Open-R1 and TRL (spec open-r1.md 2, training.md 2), without a regex engine.
+ */
 #include <string.h>
 
 #include "rl/reward/reward_internal.h"
@@ -48,8 +49,8 @@ static double has_end(const char *p, bool strict)
     return 0.0;
 }
 
-/* ^<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>$ at position 0, DOTALL and MULTILINE: text after
- * a newline behind the closing tag is allowed. */
+/* ^<think>\n.*?\n</think>\n<answer>\n.*?\n</answer>$ at position 0, DOTALL and MULTILINE: text
+ * after a newline behind the closing tag is allowed. */
 double reward_format(const void *state, const struct reward_input *in, char *reason)
 {
     const struct reward_values *v = state;

@@ -51,8 +51,9 @@ enum status frame_send(int fd, const json_t *message)
     const size_t size = strlen(text);
     const uint32_t length = (uint32_t)size;
     enum status status =
-        size > FRAME_CAP ? FAIL(INPUT, "judge: a message of %zu bytes, at most %zu", size, FRAME_CAP)
-                         : send_bytes(fd, (const char *)&length, sizeof length);
+        size > FRAME_CAP
+            ? FAIL(INPUT, "judge: a message of %zu bytes, at most %zu", size, FRAME_CAP)
+            : send_bytes(fd, (const char *)&length, sizeof length);
     if (status == STATUS_OK) {
         status = send_bytes(fd, text, size);
     }

@@ -1,5 +1,6 @@
 /*
- * The C interface of a reward in a shared library: `reward_funcs: library`, `reward_library: my.so`.
+ * The C interface of a reward in a shared library: `reward_funcs: library`, `reward_library:
+ * my.so`.
  *
  * The library exports one function, graft_reward, that returns its table. Build it with
  *     cc -shared -fPIC -I GRAFT my.c -o my.so

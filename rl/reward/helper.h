@@ -1,6 +1,7 @@
 /*
- * The helper process: forked before threads, MPI and devices exist, it starts the workers that judge
- * (design 3). A process that has threads cannot fork safely; the helper has none and stays small.
+ * The helper process: forked before threads, MPI and devices exist, it starts the workers that
+ * judge (design 3). A process that has threads cannot fork safely; the helper has none and stays
+ * small.
  *
  * The helper dies when its parent does, and its workers die with it.
  */
@@ -21,12 +22,12 @@ struct helper_worker {
 /* What a worker does with its socket and its order; when it returns, the worker ends. */
 typedef void (*helper_work_fn)(int fd, const json_t *order);
 
-/* Forks the helper; its workers will run `work`. Call it while the process has one thread. Fails with
- * DEVICE. Stop with helper_stop. */
+/* Forks the helper; its workers will run `work`. Call it while the process has one thread. Fails
+ * with DEVICE. Stop with helper_stop. */
 MUST_USE enum status helper_start(struct helper **out, helper_work_fn work);
 
-/* Starts a worker with `order`. Any thread may call it. Fails with IO when the helper is gone, DEVICE
- * when it cannot fork. Close with helper_worker_close. */
+/* Starts a worker with `order`. Any thread may call it. Fails with IO when the helper is gone,
+ * DEVICE when it cannot fork. Close with helper_worker_close. */
 MUST_USE enum status helper_spawn(struct helper *h, const json_t *order, struct helper_worker *out);
 
 /* Kills the worker and what it started, closes the descriptors, and sets them to -1. */

@@ -122,7 +122,8 @@ void reward_close_judged(void *state)
     }
 }
 
-/* The gold text: column solution, else answer. A number stands for its digits, written to `digits`. */
+/* The gold text: column solution, else answer. A number stands for its digits, written to `digits`.
+ */
 static const char *gold_text(const struct reward_input *in, char digits[64])
 {
     static const char *const COLUMNS[] = {"solution", "answer"};

@@ -1,9 +1,9 @@
 /*
  * A reward judged in worker processes: for rewards that start programs (they fork, so they need a
  * process of one thread), load foreign code, or take long. Completions are dealt to the workers one
- * by one, all at once or as they come; scores go to their places, so which worker ends first decides
- * nothing. A worker that crashes or exceeds its time costs one null score and is replaced, while the
- * others and the caller go on. One thread at a time uses a reward_remote.
+ * by one, all at once or as they come; scores go to their places, so which worker ends first
+ * decides nothing. A worker that crashes or exceeds its time costs one null score and is replaced,
+ * while the others and the caller go on. One thread at a time uses a reward_remote.
  */
 #pragma once
 
@@ -32,15 +32,15 @@ MUST_USE enum status reward_remote_score(struct reward_remote *r, const struct r
 /* Hears one verdict: the score (NaN: none, with a reason) of what was submitted as `item`. */
 typedef enum status (*reward_verdict_fn)(void *ctx, int64_t item, double score, const char *reason);
 
-/* Hands one completion over to be judged while the caller goes on. `in` is not kept, but its messages
- * and row are shared until the verdict (references). Each gives exactly one call of `fn`, from
- * reward_remote_submit or reward_remote_poll, unless it is dropped. Fails as reward_remote_score, and
- * with MEMORY. */
+/* Hands one completion over to be judged while the caller goes on. `in` is not kept, but its
+ * messages and row are shared until the verdict (references). Each gives exactly one call of `fn`,
+ * from reward_remote_submit or reward_remote_poll, unless it is dropped. Fails as
+ * reward_remote_score, and with MEMORY. */
 MUST_USE enum status reward_remote_submit(struct reward_remote *r, const struct reward_input *in,
                                           reward_verdict_fn fn, void *ctx, int64_t item);
 
-/* Takes the verdicts that are there and keeps the workers busy. When anything is out it waits for the
- * next verdict or time limit, `milliseconds` at most, negative: as long as that takes. Fails as
+/* Takes the verdicts that are there and keeps the workers busy. When anything is out it waits for
+ * the next verdict or time limit, `milliseconds` at most, negative: as long as that takes. Fails as
  * reward_remote_score, or as `fn`. */
 MUST_USE enum status reward_remote_poll(struct reward_remote *r, int milliseconds);
 

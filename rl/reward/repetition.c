@@ -94,7 +94,8 @@ static double penalty_of(const struct reward_values *v, const int32_t *items, in
     return scaling != 0 ? scaling * v->number[PENALTY] : 0.0;
 }
 
-/* Words of `text` (split at white space, or every other character when `single`); at most `most`. */
+/* Words of `text` (split at white space, or every other character when `single`); at most `most`.
+ */
 static int64_t find_words(const char *text, bool single, struct word *words)
 {
     int64_t count = 0;

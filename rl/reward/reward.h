@@ -1,10 +1,10 @@
 /*
  * Rewards: scores of completions, one const row each in reward_table.c.
  *
- * Add your own in three steps: write a row function `double my_reward(const void *state, const struct
- * reward_input *in, char *reason)` in rl/reward/my.c, declare it in reward_internal.h, add a row to
- * the table. Parameters are rows too (struct reward_parameter); reward_open_values turns them into
- * the state. NaN means "no score" (TRL's None).
+ * Add your own in three steps: write a row function `double my_reward(const void *state, const
+ * struct reward_input *in, char *reason)` in rl/reward/my.c, declare it in reward_internal.h, add a
+ * row to the table. Parameters are rows too (struct reward_parameter); reward_open_values turns
+ * them into the state. NaN means "no score" (TRL's None).
  *
  * Two vocabularies meet here (spec open-r1.md 2, training.md 2): Open-R1's names are those of its
  * registry (accuracy, cosine, ...), TRL's are its functions' names (accuracy_reward,
@@ -83,8 +83,8 @@ struct reward {
     enum status (*open)(const struct reward *r, const json_t *parameters, void **state);
 
     /* One score, for rewards that look at one completion; exactly one of row and score is set. Must
-     * not fail, block or allocate without bound. `reason` [REWARD_REASON_CAP] holds "" and takes why
-     * the score is NaN; it may be NULL. */
+     * not fail, block or allocate without bound. `reason` [REWARD_REASON_CAP] holds "" and takes
+     * why the score is NaN; it may be NULL. */
     double (*row)(const void *state, const struct reward_input *in, char *reason);
 
     /* Scores of a whole call: scores[0 .. count). A completion that cannot be scored is NaN, not a
@@ -122,14 +122,14 @@ struct reward_set {
     int count;
 };
 
-/* Opens `count` rewards by name with one object of parameters (borrowed, may be NULL); a key that no
- * reward of the set knows is left alone. Fails with RECIPE: an unknown name, a wrong parameter.
+/* Opens `count` rewards by name with one object of parameters (borrowed, may be NULL); a key that
+ * no reward of the set knows is left alone. Fails with RECIPE: an unknown name, a wrong parameter.
  * Close with reward_set_close also after a failure. */
-MUST_USE enum status reward_set_open(struct reward_set *set, const char *const *names, int64_t count,
-                                     const json_t *parameters);
+MUST_USE enum status reward_set_open(struct reward_set *set, const char *const *names,
+                                     int64_t count, const json_t *parameters);
 
-/* The same; rewards that are `isolated` are judged by worker processes of `helper` (NULL: here, in a
- * process that must have one thread). Of the parameters, reward_workers (2) says how many workers
+/* The same; rewards that are `isolated` are judged by worker processes of `helper` (NULL: here, in
+ * a process that must have one thread). Of the parameters, reward_workers (2) says how many workers
  * each gets, reward_timeout (300 s) how long one completion may take. */
 MUST_USE enum status reward_set_open_isolated(struct reward_set *set, struct helper *helper,
                                               const char *const *names, int64_t count,
@@ -139,8 +139,8 @@ MUST_USE enum status reward_set_open_isolated(struct reward_set *set, struct hel
 MUST_USE enum status reward_set_add_named(struct reward_set *set, struct helper *helper,
                                           const char *name, const json_t *parameters);
 
-/* Adds a reward that is no row of the table, with its opened state, which the set then closes. The set
- * has room. */
+/* Adds a reward that is no row of the table, with its opened state, which the set then closes. The
+ * set has room. */
 void reward_set_add(struct reward_set *set, const struct reward *reward, const char *name,
                     void *state);
 
@@ -154,8 +154,9 @@ void reward_set_close(struct reward_set *set);
 /* An input as JSON, to judge it in another process (new reference, NULL: no memory). */
 json_t *reward_input_to_json(const struct reward_input *in);
 
-/* Reads what reward_input_to_json wrote. Texts, messages and row are borrowed from `json`, which must
- * outlive the input; ids are new: free them with reward_input_close. Fails with INPUT, MEMORY. */
+/* Reads what reward_input_to_json wrote. Texts, messages and row are borrowed from `json`, which
+ * must outlive the input; ids are new: free them with reward_input_close. Fails with INPUT, MEMORY.
+ */
 MUST_USE enum status reward_input_from_json(const json_t *json, struct reward_input *out);
 
 /* Frees the ids of an input that reward_input_from_json made. */

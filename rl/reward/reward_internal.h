@@ -52,8 +52,8 @@ double reward_cosine(const void *state, const struct reward_input *in, char *rea
 /* TRL cosine_scaled_reward: the same of min(n, max_len) tokens. */
 double reward_cosine_scaled(const void *state, const struct reward_input *in, char *reason);
 
-/* Open-R1 length (Kimi k1.5, arXiv 2501.12599): lambda = 1/2 - (n - min) / (max - min) over the call,
- * min(0, lambda) when wrong. */
+/* Open-R1 length (Kimi k1.5, arXiv 2501.12599): lambda = 1/2 - (n - min) / (max - min) over the
+ * call, min(0, lambda) when wrong. */
 MUST_USE enum status reward_length(void *state, const struct reward_call *call, double *scores);
 
 /* ---- format.c ---- */
@@ -104,7 +104,8 @@ double reward_procedural(const void *state, const struct reward_input *in, char 
 extern const struct reward_parameter REWARD_CODE_PARAMETERS[];
 extern const struct reward_parameter REWARD_CONTEST_PARAMETERS[];
 
-/* Reads the parameters and opens the sandbox. Fails with RECIPE, DEVICE (a missing layer), MEMORY. */
+/* Reads the parameters and opens the sandbox. Fails with RECIPE, DEVICE (a missing layer), MEMORY.
+ */
 MUST_USE enum status reward_open_code(const struct reward *r, const json_t *parameters,
                                       void **state);
 

@@ -39,7 +39,9 @@ static enum status read_value(const struct reward *r, const struct reward_parame
                    ? STATUS_OK
                    : FAIL(RECIPE, "%s: %s is true or false", r->name, p->key);
     case PARAMETER_TEXT:
-        *json = value ? json_copy((json_t *)(uintptr_t)value) : p->text ? json_string(p->text) : NULL;
+        *json = value     ? json_copy((json_t *)(uintptr_t)value)
+                : p->text ? json_string(p->text)
+                          : NULL;
         return !value || json_is_string(value) ? STATUS_OK
                                                : FAIL(RECIPE, "%s: %s is a text", r->name, p->key);
     case PARAMETER_TEXTS:

@@ -1,6 +1,6 @@
 /*
- * Open-R1's reasoning_steps: matches of Step \d+:|^\d+\.|\n-|\n\*|First,|Second,|Next,|Finally, that
- * don't overlap, three of them for the full score. Its ^ is the start of the text alone, so a
+ * Open-R1's reasoning_steps: matches of Step \d+:|^\d+\.|\n-|\n\*|First,|Second,|Next,|Finally,
+ * that don't overlap, three of them for the full score. Its ^ is the start of the text alone, so a
  * numbered list counts once; reasoning_steps_multiline counts every line.
  */
 #include <math.h>

@@ -1,7 +1,7 @@
 /*
- * Random regular expressions and stop strings: a pattern is refused with a message or compiled within
- * its limits and a second, and then agrees with PCRE on random texts; a stop string is hit exactly
- * where plain search finds it. GRAFT_FUZZ_CASES sets how many, GRAFT_FUZZ_SEED which.
+ * Random regular expressions and stop strings: a pattern is refused with a message or compiled
+ * within its limits and a second, and then agrees with PCRE on random texts; a stop string is hit
+ * exactly where plain search finds it. GRAFT_FUZZ_CASES sets how many, GRAFT_FUZZ_SEED which.
  */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
@@ -106,8 +106,8 @@ static int64_t compare(const struct regex *r, const char *pattern, uint64_t *s)
     PCRE2_SIZE at;
     int64_t hits = 0;
     (void)snprintf(whole, sizeof whole, "^(?:%s)\\z", pattern);
-    pcre2_code *code = pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &at,
-                                     NULL);
+    pcre2_code *code =
+        pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &at, NULL);
     if (!code) {
         return 0; /* a group that has no number here, a class that PCRE reads as POSIX' */
     }
@@ -159,8 +159,8 @@ static void random_patterns(void **state)
             status_clear();
         }
     }
-    print_message("%lld of %lld patterns compiled, %lld matches, slowest %.3f s\n", (long long)taken,
-                  (long long)cases, (long long)hits, slowest);
+    print_message("%lld of %lld patterns compiled, %lld matches, slowest %.3f s\n",
+                  (long long)taken, (long long)cases, (long long)hits, slowest);
     assert_true(slowest < 5.0); /* a second, and the sanitizers' slowness */
     assert_true(taken > (int64_t)cases / 8 && hits > 0);
 }
@@ -201,7 +201,8 @@ static void random_stop_strings(void **state)
             ids[t] = (int32_t)below(&s, VOCAB);
             memcpy(said + before, WORDS[ids[t]], length[ids[t]] + 1);
             bool wanted = false;
-            for (int64_t i = 0; i < count; i++) { /* an occurrence that ends inside the last token */
+            for (int64_t i = 0; i < count;
+                 i++) { /* an occurrence that ends inside the last token */
                 const char *at = said;
                 while ((at = strstr(at, strings[i])) != NULL) {
                     wanted = wanted || (size_t)(at - said) + strlen(strings[i]) > before;

@@ -144,8 +144,8 @@ static void mutations_are_bounded(void **state)
             }
         }
     }
-    print_message("%ld cases, %ld equal, %.1f us each, worst %.2f ms, %ld kB more resident\n", count,
-                  equal_count, 1e3 * (milliseconds() - start) / (double)count, worst,
+    print_message("%ld cases, %ld equal, %.1f us each, worst %.2f ms, %ld kB more resident\n",
+                  count, equal_count, 1e3 * (milliseconds() - start) / (double)count, worst,
                   resident_kilobytes() - memory);
     assert_true(equal_count > 0);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

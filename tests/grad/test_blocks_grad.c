@@ -377,7 +377,8 @@ static void both_ways_of_the_head_agree(void **state)
     for (int i = 0; TINY_CONFIGS[i].name; i++) {
         const double exact = head_ways_differ(&TINY_CONFIGS[i], COMPUTE_F32);
         const double rounded = head_ways_differ(&TINY_CONFIGS[i], COMPUTE_BF16);
-        print_message("  %-16s float32 %.1e, bfloat16 %.1e\n", TINY_CONFIGS[i].name, exact, rounded);
+        print_message("  %-16s float32 %.1e, bfloat16 %.1e\n", TINY_CONFIGS[i].name, exact,
+                      rounded);
         assert_true(exact < 1e-5);
         assert_true(rounded > 0.0 && rounded < 0.01);
     }

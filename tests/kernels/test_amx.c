@@ -1,9 +1,9 @@
 /*
  * The AMX tile without AMX: the tile's own source compiled against a software model of the tile
  * instructions (Intel SDM: TILELOADD, TILESTORED, TDPBF16PS with subnormals as zero, even and odd
- * products summed apart over the 32 elements of a step, then added to each other and to the result).
- * Its results are compared bit for bit with that rule written without tiles, for every number of
- * rows; and the loops of gemm run on it where the decoders of AVX-512 BF16 run.
+ * products summed apart over the 32 elements of a step, then added to each other and to the
+ * result). Its results are compared bit for bit with that rule written without tiles, for every
+ * number of rows; and the loops of gemm run on it where the decoders of AVX-512 BF16 run.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -28,8 +28,8 @@ static void open_tier(struct ops_context *c, enum cpu_tier tier, enum compute co
     case_open_or_skip(c, tier, &o);
 }
 
-/* Largest |a - b| of the outputs, each relative to its largest number; and how much of all numbers is
- * further off than `fine`. */
+/* Largest |a - b| of the outputs, each relative to its largest number; and how much of all numbers
+ * is further off than `fine`. */
 static double compare(const struct run *got, const struct run *want, double fine, double *share)
 {
     double worst = 0.0;
@@ -153,8 +153,8 @@ int main(void)
         const enum cpu_tier *tier = &TIERS[i / KINDS];
         (void)snprintf(names[i], sizeof names[i], "%s on %s", NAMES[i % KINDS],
                        cpu_tier_name(*tier));
-        tests[i] =
-            (struct CMUnitTest){names[i], FUNCTIONS[i % KINDS], NULL, NULL, (void *)(uintptr_t)tier};
+        tests[i] = (struct CMUnitTest){names[i], FUNCTIONS[i % KINDS], NULL, NULL,
+                                       (void *)(uintptr_t)tier};
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
 /*
- * Results that ops write as operands of products: bf16 instead of float is the float rounded half to
- * even, on every tier and odd shape; and the head's exponentials are those of the softmax.
+ * Results that ops write as operands of products: bf16 instead of float is the float rounded half
+ * to even, on every tier and odd shape; and the head's exponentials are those of the softmax.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -193,8 +193,8 @@ int main(void)
         const enum cpu_tier *tier = &TIERS[i / KINDS];
         (void)snprintf(names[i], sizeof names[i], "%s on %s", NAMES[i % KINDS],
                        cpu_tier_name(*tier));
-        tests[i] =
-            (struct CMUnitTest){names[i], FUNCTIONS[i % KINDS], NULL, NULL, (void *)(uintptr_t)tier};
+        tests[i] = (struct CMUnitTest){names[i], FUNCTIONS[i % KINDS], NULL, NULL,
+                                       (void *)(uintptr_t)tier};
     }
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -62,7 +62,8 @@ static void run_case(const json_t *c, size_t index)
             json_array_get(json_array_get(rows, (size_t)(i / k)), (size_t)(i % k)));
     }
     for (int64_t i = 0; i < k; i++) {
-        weight[i] = json_is_array(weights) ? golden_number(json_array_get(weights, (size_t)i)) : 1.0;
+        weight[i] =
+            json_is_array(weights) ? golden_number(json_array_get(weights, (size_t)i)) : 1.0;
     }
     const struct advantage_config config = {
         .scale = scale_of(json_object_get(c, "scale_rewards")),
@@ -129,7 +130,8 @@ static void a_group_by_hand(void **state)
     assert_true(std[1] == 0.0 && isnan(reward[7]));
 }
 
-/* What torch.nanmean of 2.15 gives for these numbers, bit for bit: its order from 8 on is in lanes. */
+/* What torch.nanmean of 2.15 gives for these numbers, bit for bit: its order from 8 on is in lanes.
+ */
 static void sums_are_in_torchs_order(void **state)
 {
     (void)state;

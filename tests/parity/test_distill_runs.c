@@ -1,7 +1,7 @@
 /*
- * Distillation against TRL's GKDTrainer (golden/distill/runs, made by tests/parity/trl_runs_full.py)
- * with scripted completions: which micro-steps are sampled, first gradient, losses, evaluation, final
- * adapter.
+ * Distillation against TRL's GKDTrainer (golden/distill/runs, made by
+ * tests/parity/trl_runs_full.py) with scripted completions: which micro-steps are sampled, first
+ * gradient, losses, evaluation, final adapter.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -17,8 +17,8 @@
 #include "trainer/format/json.h"
 
 /* The file's entropies are differences of F32 numbers as large as the logits: two roundings of the
- * largest one of a case are between them and the exact ones (seed 101: logits of 26, 5.6e-6); Graft's
- * are held closer to the exact ones. */
+ * largest one of a case are between them and the exact ones (seed 101: logits of 26, 5.6e-6);
+ * Graft's are held closer to the exact ones. */
 static const double FILE_LIMIT = 1e-6; /* beside that rounding */
 static const double EXACT_LIMIT = 2e-6;
 

@@ -1,6 +1,6 @@
 /*
- * The math judge against executed verdicts of Math-Verify 0.9.0 (latex2sympy2_extended 1.11.0, sympy
- * 1.14.0): own cases in tests/data, and the reference's list where it is present.
+ * The math judge against executed verdicts of Math-Verify 0.9.0 (latex2sympy2_extended 1.11.0,
+ * sympy 1.14.0): own cases in tests/data, and the reference's list where it is present.
  */
 #include <jansson.h>
 #include <math.h>

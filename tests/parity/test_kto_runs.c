@@ -55,7 +55,8 @@ static void check_run(const char *sub, const char *name)
     golden_run_open(&r, sub, name);
     json_t *data = json_object_get(r.json, "dataset");
     const struct prompt_format format = {.tokenizer = r.tokenizer, .chat = r.chat};
-    const struct unpaired_source source = {row_of, data, (int64_t)json_array_size(data), name, NULL};
+    const struct unpaired_source source = {row_of, data, (int64_t)json_array_size(data), name,
+                                           NULL};
     struct unpaired_set rows = {.max_length = json_get_int(r.args, "max_length", 0)};
     golden_files_need(unpaired_read(&format, &source, &rows), name);
     struct kto_method_config config = {

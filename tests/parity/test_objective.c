@@ -81,7 +81,8 @@ struct inputs {
     int64_t columns;
     int64_t *count;  /* [rows] loss tokens */
     int64_t *column; /* [rows, columns] where a loss token stood */
-    float *logp, *entropy, *old, *ref, *sampling, *correction; /* [rows, columns], NULL: not given */
+    float *logp, *entropy, *old, *ref, *sampling,
+        *correction; /* [rows, columns], NULL: not given */
     float *advantages;
     float *outside; /* [rows] vespo: product of the ratios where there is no loss token */
     float *dlogps, *dentropies; /* [rows, columns] as in the file */
@@ -144,9 +145,9 @@ static void gather(const struct inputs *in, float **values, int64_t count)
     *values = out;
 }
 
-/* vespo multiplies the ratios of a whole row, padding included. Real ratios are 1 there, those of the
- * golden batches are not: the first loss token takes them over, or a token without weight in a row
- * that has none. */
+/* vespo multiplies the ratios of a whole row, padding included. Real ratios are 1 there, those of
+ * the golden batches are not: the first loss token takes them over, or a token without weight in a
+ * row that has none. */
 static void fold_outside(struct inputs *in, float *ratio)
 {
     in->outside = calloc((size_t)in->rows, sizeof *in->outside);
@@ -486,8 +487,8 @@ static void the_entropy_coefficient_follows_its_target(void **state)
     }
     for (int k = 0; k < 2; k++) {
         int64_t n;
-        int64_t *mask = golden_ints(batches, k ? "plain.completion_mask" : "aligned.completion_mask",
-                                    &n);
+        int64_t *mask =
+            golden_ints(batches, k ? "plain.completion_mask" : "aligned.completion_mask", &n);
         for (int64_t i = 0; i < n; i++) {
             tokens[k] += (double)mask[i];
         }

@@ -19,8 +19,8 @@
 
 static const double TRAJECTORY_LIMIT = 1e-6; /* relative L2, and absolute: values are about 1 */
 static const double NORM_LIMIT = 1e-6;
-/* A code that falls to the other side of a boundary moves what it stands for by up to a sixty-fourth,
- * and a parameter by that share of a learning rate of 0.01. */
+/* A code that falls to the other side of a boundary moves what it stands for by up to a
+ * sixty-fourth, and a parameter by that share of a learning rate of 0.01. */
 static const double LIMIT_8BIT = 2e-4;
 static const double CODES_LIMIT = 1e-3; /* share of codes that may be one off */
 

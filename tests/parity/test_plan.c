@@ -1,6 +1,6 @@
 /*
- * GRPO's orders against TRL: prompts of a round (RepeatSampler), slices of a round's rows (the split
- * after torch.randperm), and the windows of optimizer steps by hand.
+ * GRPO's orders against TRL: prompts of a round (RepeatSampler), slices of a round's rows (the
+ * split after torch.randperm), and the windows of optimizer steps by hand.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -120,7 +120,8 @@ static void slices_partition_a_round(void **state)
     }
 }
 
-/* Orders that go on from round to round, skip some and go back are those of rounds asked for alone. */
+/* Orders that go on from round to round, skip some and go back are those of rounds asked for alone.
+ */
 static void orders_do_not_depend_on_the_way(void **state)
 {
     (void)state;

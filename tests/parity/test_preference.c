@@ -16,8 +16,8 @@
 #include "tests/support/golden_rl.h"
 #include "trainer/format/json.h"
 
-/* 1e-6 absolute and 1e-5 relative: TRL sums log-probs of -30 in float32, which is 2e-6 of a log-ratio
- * before any loss squares or exponentiates it. */
+/* 1e-6 absolute and 1e-5 relative: TRL sums log-probs of -30 in float32, which is 2e-6 of a
+ * log-ratio before any loss squares or exponentiates it. */
 static double limit_of(double value)
 {
     return 1e-6 + 1e-5 * fabs(value);

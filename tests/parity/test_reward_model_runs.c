@@ -1,6 +1,7 @@
 /*
  * Reward models against TRL's RewardTrainer (golden/preference/reward/runs, made by
- * tests/parity/trl_runs.py): first gradient, every logged number, evaluation, final adapter and head.
+ * tests/parity/trl_runs.py): first gradient, every logged number, evaluation, final adapter and
+ * head.
  */
 #include <math.h>
 #include <setjmp.h>

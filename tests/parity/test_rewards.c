@@ -102,13 +102,14 @@ static int check_line(const json_t *line, int64_t number)
     for (int64_t i = 0; i < r.count; i++) {
         const json_t *want = json_array_get(golden, (size_t)i);
         const double score = json_number_value(want);
-        const bool same = json_is_null(want) ? isnan(scores[i])
-                                             : fabs(scores[i] - score) <= 1e-12 * fmax(1, fabs(score));
+        const bool same = json_is_null(want)
+                              ? isnan(scores[i])
+                              : fabs(scores[i] - score) <= 1e-12 * fmax(1, fabs(score));
         if (!same) {
             wrong++;
-            print_message("  line %d, completion %d: %s is %g, not %s%g: %.200s | %s\n", (int)number,
-                          (int)i, name, scores[i], json_is_null(want) ? "null " : "", score,
-                          r.inputs[i].completion,
+            print_message("  line %d, completion %d: %s is %g, not %s%g: %.200s | %s\n",
+                          (int)number, (int)i, name, scores[i], json_is_null(want) ? "null " : "",
+                          score, r.inputs[i].completion,
                           json_get_string(r.rows[i], "solution", ""));
         }
     }

@@ -83,7 +83,8 @@ static bool thread_swarm(void)
 {
     int made = 0;
     pthread_t thread;
-    while (made < 200 && pthread_create(&thread, NULL, (void *(*)(void *))(uintptr_t)pause, NULL) == 0) {
+    while (made < 200
+           && pthread_create(&thread, NULL, (void *(*)(void *))(uintptr_t)pause, NULL) == 0) {
         made++;
     }
     fprintf(stderr, "%d threads\n", made);
@@ -852,7 +853,8 @@ static bool undo_layers(void)
 {
     return prctl(PR_SET_SECCOMP, 0, 0, 0, 0) == 0 || prctl(PR_SET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0
            || prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0 || prctl(PR_CAPBSET_DROP, 0, 0, 0, 0) == 0
-           || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0 || syscall(SYS_seccomp, 1, 0, NULL) == 0;
+           || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+           || syscall(SYS_seccomp, 1, 0, NULL) == 0;
 }
 
 static bool watch_files(void)

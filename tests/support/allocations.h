@@ -1,7 +1,7 @@
 /*
- * Counts the calls of malloc, calloc and realloc of a test program and the blocks that are alive, by
- * taking the functions' places. Include it in the one file of a program. COUNTS is 0 under the address
- * sanitizer, which has the allocator.
+ * Counts the calls of malloc, calloc and realloc of a test program and the blocks that are alive,
+ * by taking the functions' places. Include it in the one file of a program. COUNTS is 0 under the
+ * address sanitizer, which has the allocator.
  */
 #pragma once
 

@@ -96,8 +96,8 @@ static void attach_full(struct golden_run *r)
     golden_files_need(model_full_bind(r->model, &r->params), "bind");
 }
 
-/* DPO and KTO: a reward is beta times a difference of two F32 sums of log-probs, each a few roundings
- * off; the floor makes four of the largest logged sum the limit of a step. */
+/* DPO and KTO: a reward is beta times a difference of two F32 sums of log-probs, each a few
+ * roundings off; the floor makes four of the largest logged sum the limit of a step. */
 static double reward_floor_of(const struct golden_run *r)
 {
     const json_t *log = json_object_get(r->json, "log");
@@ -346,7 +346,8 @@ static bool is_undetermined(const struct golden_run *r, double g, double rms)
 {
     const double rounding = GRAD_ROUNDING * rms;
     const double slope = r->optim.eps / pow(fabs(g) + r->optim.eps, 2.0);
-    return r->optim.kind == OPTIM_ADAMW && r->optim.learning_rate * slope * rounding > PARAM_LIMIT / 2;
+    return r->optim.kind == OPTIM_ADAMW
+           && r->optim.learning_rate * slope * rounding > PARAM_LIMIT / 2;
 }
 
 /* Which numbers of a parameter are undetermined: NULL for none, for the caller to free. */

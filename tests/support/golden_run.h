@@ -1,7 +1,7 @@
 /*
- * Golden training runs (golden/grpo/runs, golden/preference): the tiny llama with the run's adapter,
- * or all weights, at the golden start; the settings of the file as Graft's; what the run logged and
- * ended with against what TRL did. Limits: golden/README-training.md.
+ * Golden training runs (golden/grpo/runs, golden/preference): the tiny llama with the run's
+ * adapter, or all weights, at the golden start; the settings of the file as Graft's; what the run
+ * logged and ended with against what TRL did. Limits: golden/README-training.md.
  */
 #pragma once
 
@@ -47,7 +47,7 @@ struct golden_run {
 /* What the comparison found at worst; see golden_run_check_*. */
 struct golden_worst {
     double grad;   /* relative L2 of the first step's gradients */
-    double log;    /* |difference| / (|golden| + log_floor), of any logged number, against its limit */
+    double log; /* |difference| / (|golden| + log_floor), of any logged number, against its limit */
     const char *log_key; /* where (a string of the golden log) */
     double absolute; /* of parameters after the run */
     double l2;       /* relative, of all parameters together */
@@ -67,7 +67,8 @@ void golden_run_check_gradient(struct golden_run *r, const struct train_method *
 /* Trains `steps` steps in the run's folder; every step is logged. */
 void golden_run_train(struct golden_run *r, const struct train_method *m, int64_t steps);
 
-/* Every number that TRL logged at a step, but for `skip` (space-separated keys), is in log.jsonl. */
+/* Every number that TRL logged at a step, but for `skip` (space-separated keys), is in log.jsonl.
+ */
 void golden_run_check_log(const struct golden_run *r, int64_t steps, const char *skip,
                           struct golden_worst *w);
 

@@ -14,7 +14,8 @@ struct refused_recipe {
 MUST_USE enum status recipe_lines_open(struct recipe *r, enum recipe_method method,
                                        const char *base, const char *more);
 
-/* Fails the test unless every case, after the lines of `base`, is refused as a recipe with its words. */
+/* Fails the test unless every case, after the lines of `base`, is refused as a recipe with its
+ * words. */
 void refused_recipes_check(const char *base, const struct refused_recipe *cases, size_t count);
 
 /* How many of the recipe's notes hold `part`. */

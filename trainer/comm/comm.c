@@ -100,7 +100,8 @@ enum status comm_gather_all(const struct comm *c, const void *mine, size_t bytes
         if (r == c->rank && bytes) {
             memcpy(buffer + offsets[r], mine, bytes);
         }
-        const enum status s = comm_broadcast(c, buffer + offsets[r], offsets[r + 1] - offsets[r], r);
+        const enum status s =
+            comm_broadcast(c, buffer + offsets[r], offsets[r + 1] - offsets[r], r);
         if (s != STATUS_OK) {
             free(buffer);
             return status_pass(s, __FILE__, __LINE__);

@@ -24,10 +24,12 @@ struct comm {
 };
 
 /* True when a launcher started this process (OMPI_COMM_WORLD_SIZE, PMIX_RANK or PMI_RANK in the
- * environment), with its place among the ranks of its node as far as the launcher tells (0 of 1). */
+ * environment), with its place among the ranks of its node as far as the launcher tells (0 of 1).
+ */
 bool comm_launched(int *local_rank, int *local_size);
 
-/* Opens the world: MPI when started by a launcher, else a world of one. Call once, before threads. */
+/* Opens the world: MPI when started by a launcher, else a world of one. Call once, before threads.
+ */
 MUST_USE enum status comm_open(struct comm *c);
 
 /* out = name and version of the MPI library, "Open MPI v4.1.4". Loads it without starting it. Fails
@@ -40,8 +42,8 @@ void comm_close(struct comm *c);
 /* Sub-communicator of the ranks with the same color, ordered by rank. */
 MUST_USE enum status comm_split(const struct comm *c, int color, struct comm *out);
 
-/* Every rank calls with its own status; all return OK, or every rank fails: those that were fine with
- * REMOTE and the message of the lowest failing rank ("rank 2: ..."). */
+/* Every rank calls with its own status; all return OK, or every rank fails: those that were fine
+ * with REMOTE and the message of the lowest failing rank ("rank 2: ..."). */
 MUST_USE enum status comm_agree(const struct comm *c, enum status mine);
 
 /* Copies `bytes` from rank `root` to all. */

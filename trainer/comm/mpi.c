@@ -1,5 +1,5 @@
-/* MPI backend. Counts are int in MPI, so large transfers go in pieces of PIECE bytes. The library is
- * loaded when a launcher started the program. */
+/* MPI backend. Counts are int in MPI, so large transfers go in pieces of PIECE bytes. The library
+ * is loaded when a launcher started the program. */
 #include <stdint.h>
 #include <string.h>
 #include <time.h>
@@ -38,8 +38,8 @@ static enum status check(const struct mpi_library *mpi, int code, const char *wh
     return FAIL(IO, "MPI: %s failed: %s", what, text);
 }
 
-/* Waits for a request: polls for a moment, then naps between polls, because Open MPI's own waits keep
- * a core busy that a slower rank of the same node may need. */
+/* Waits for a request: polls for a moment, then naps between polls, because Open MPI's own waits
+ * keep a core busy that a slower rank of the same node may need. */
 static enum status finish(const struct mpi_library *mpi, MPI_Request *request, const char *what)
 {
     const struct timespec nap = {.tv_nsec = 50000};

@@ -61,7 +61,8 @@ enum status shard_sum_open(struct shard_sum *s, int shards, int64_t count)
     }
     /* A rank count that is no power of two leaves a run of shards in up to twice as many nodes. */
     buffers = buffers * 2 < 15 ? buffers * 2 : 15;
-    TRY(arena_open(&s->arena, "shard sums", (size_t)buffers * ((size_t)count * sizeof(float) + 64)));
+    TRY(arena_open(&s->arena, "shard sums",
+                   (size_t)buffers * ((size_t)count * sizeof(float) + 64)));
     for (int i = 0; i < buffers; i++) {
         TRY(arena_alloc(&s->arena, (size_t)count, sizeof(float), &s->spare[i]));
     }

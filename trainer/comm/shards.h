@@ -15,8 +15,8 @@
 
 enum { SHARDS_MAX = 64 };
 
-/* bin_of[u] of each unit: longest first (ties by index), each to the bin with the least cost so far (ties:
- * lowest bin). load [bins] takes the sums. */
+/* bin_of[u] of each unit: longest first (ties by index), each to the bin with the least cost so far
+ * (ties: lowest bin). load [bins] takes the sums. */
 void shards_deal(const int64_t *cost, int64_t units, int bins, int64_t *load, int *bin_of);
 
 /* shard_of[u] for `units` costs. `shards` is a power of two <= SHARDS_MAX. */

@@ -1,6 +1,6 @@
 /*
- * Datasets: rows of JSON objects from a JSONL or JSON file, a folder with one file per split, or rows
- * made in memory. A JSONL file is mapped and indexed by line; rows are parsed when asked for.
+ * Datasets: rows of JSON objects from a JSONL or JSON file, a folder with one file per split, or
+ * rows made in memory. A JSONL file is mapped and indexed by line; rows are parsed when asked for.
  */
 #pragma once
 
@@ -12,22 +12,22 @@
 
 struct dataset;
 
-/* Opens `path`: a .jsonl or .json file, or a folder that holds SPLIT.jsonl, SPLIT.json or the shards
- * SPLIT-00000-of-00002.jsonl (also under data/ or `config`/). `split` may carry a slice: train[:100],
- * train[50:100], train[-200:], train[:10%]. A file opened directly takes the slice only. Fails with
- * INPUT: path, line, what is wrong, which splits a folder has; Parquet and other formats with how to
- * convert them. */
+/* Opens `path`: a .jsonl or .json file, or a folder that holds SPLIT.jsonl, SPLIT.json or the
+ * shards SPLIT-00000-of-00002.jsonl (also under data/ or `config`/). `split` may carry a slice:
+ * train[:100], train[50:100], train[-200:], train[:10%]. A file opened directly takes the slice
+ * only. Fails with INPUT: path, line, what is wrong, which splits a folder has; Parquet and other
+ * formats with how to convert them. */
 MUST_USE enum status dataset_open(struct dataset **out, const char *path, const char *config,
                                   const char *split);
 
-/* Opens the files that the patterns match, relative to `folder` (NULL: as they stand), and joins them in
- * that order; `split` gives the slice alone. Fails with INPUT, RECIPE, MEMORY. */
+/* Opens the files that the patterns match, relative to `folder` (NULL: as they stand), and joins
+ * them in that order; `split` gives the slice alone. Fails with INPUT, RECIPE, MEMORY. */
 MUST_USE enum status dataset_open_files(struct dataset **out, const char *folder,
                                         const char *const *patterns, int64_t count,
                                         const char *split);
 
-/* The rows of `count` datasets one after the other. Takes the datasets over, also when it fails with
- * MEMORY. */
+/* The rows of `count` datasets one after the other. Takes the datasets over, also when it fails
+ * with MEMORY. */
 MUST_USE enum status dataset_join(struct dataset **out, const char *name, struct dataset **parts,
                                   int64_t count);
 

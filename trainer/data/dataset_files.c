@@ -1,6 +1,6 @@
 /*
- * Which files a dataset name stands for: a file, a folder with a file (or numbered shards) per split,
- * patterns of data_files; see dataset.h.
+ * Which files a dataset name stands for: a file, a folder with a file (or numbered shards) per
+ * split, patterns of data_files; see dataset.h.
  */
 #include <dirent.h>
 #include <glob.h>
@@ -100,8 +100,8 @@ static enum status find_ending(const char *folder, const char *place, const char
     return STATUS_OK;
 }
 
-/* The split's file inside a folder, or its shards train-00000-of-00002.jsonl; last those that can't be
- * read, so that the message is about them. */
+/* The split's file inside a folder, or its shards train-00000-of-00002.jsonl; last those that can't
+ * be read, so that the message is about them. */
 static enum status find_split(const char *folder, const char *config, const char *split,
                               struct file_list *found)
 {

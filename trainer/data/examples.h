@@ -1,8 +1,8 @@
 /*
  * Dataset rows to training examples: ids and which of them carry loss (spec training.md 3).
  *
- * Row forms: {"input_ids", "labels"? or else "assistant_masks"?, "completion_mask"?}, {"text"}, {"messages"}, {"prompt", "completion"} (text or
- * messages).
+ * Row forms: {"input_ids", "labels"? or else "assistant_masks"?, "completion_mask"?}, {"text"},
+ * {"messages"}, {"prompt", "completion"} (text or messages).
  */
 #pragma once
 
@@ -36,7 +36,8 @@ struct example_config {
 };
 
 /* Appends the example of one row. `where` names the row in messages. Rows without any label are
- * counted in `dropped` and left out, unless keep_all. Fails with INPUT: the needed columns and those the row has. */
+ * counted in `dropped` and left out, unless keep_all. Fails with INPUT: the needed columns and
+ * those the row has. */
 MUST_USE enum status example_add(const struct example_config *c, const json_t *row,
                                  const char *where, struct example_set *set);
 

@@ -8,11 +8,11 @@
 #include "trainer/data/dataset.h"
 
 enum mixture_kind {
-    /* Each part: shuffle(seed), the first trunc(weight x rows); no weight: all rows as they stand. The
-     * whole is shuffled, then split with the same seed. */
+    /* Each part: shuffle(seed), the first trunc(weight x rows); no weight: all rows as they stand.
+     * The whole is shuffled, then split with the same seed. */
     MIXTURE_OPEN_R1,
-    /* Weights are shares of the whole, which is the largest that oversamples no part; each part gives
-     * its first round(share x whole) rows. Nothing is shuffled but by the split. */
+    /* Weights are shares of the whole, which is the largest that oversamples no part; each part
+     * gives its first round(share x whole) rows. Nothing is shuffled but by the split. */
     MIXTURE_TRL
 };
 

@@ -1,7 +1,7 @@
 /*
- * Best-fit-decreasing and wrapped packing; see packing.h. bfd is Ding et al. 2024 (arXiv 2404.10830):
- * sequences by falling length, each into the bin with the smallest space that fits, the oldest of
- * equals.
+ * Best-fit-decreasing and wrapped packing; see packing.h. bfd is Ding et al. 2024 (arXiv
+ * 2404.10830): sequences by falling length, each into the bin with the smallest space that fits,
+ * the oldest of equals.
  */
 #include "trainer/data/packing.h"
 

@@ -13,9 +13,10 @@ enum packing {
     PACKING_WRAPPED    /* all tokens in a row, cut every `length`: no boundaries */
 };
 
-/* Replaces the examples by packed ones of at most `length` > 0 tokens. A bfd row holds its sequences
- * as parts. Fails with MEMORY; the set is then as it was. */
-MUST_USE enum status example_set_pack(struct example_set *set, enum packing packing, int64_t length);
+/* Replaces the examples by packed ones of at most `length` > 0 tokens. A bfd row holds its
+ * sequences as parts. Fails with MEMORY; the set is then as it was. */
+MUST_USE enum status example_set_pack(struct example_set *set, enum packing packing,
+                                      int64_t length);
 
 /* Puts the examples into the order of datasets.Dataset.shuffle(seed): NumPy's permutation. */
 MUST_USE enum status example_set_shuffle(struct example_set *set, uint64_t seed);

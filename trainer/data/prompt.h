@@ -17,8 +17,8 @@ struct prompt_format {
 /* Appends the ids of row's prompt to `out`. A string is tokenized with the tokenizer's own specials
  * (training.md 1.3), or sent as the user's message when there is a system prompt; an array of
  * messages goes through the template with the generation prompt, without adding BOS. `where` names
- * the row in messages ("train.jsonl: row 3"). *text, when not NULL, receives the prompt text (caller
- * frees). Fails with INPUT. */
+ * the row in messages ("train.jsonl: row 3"). *text, when not NULL, receives the prompt text
+ * (caller frees). Fails with INPUT. */
 MUST_USE enum status prompt_ids(const struct prompt_format *f, const json_t *row, const char *where,
                                 struct token_list *out, struct text *text);
 
@@ -28,7 +28,7 @@ MUST_USE enum status prompt_render(const struct prompt_format *f, const json_t *
                                    const json_t *tools, bool generation_prompt, struct text *out,
                                    struct template_span **spans, int64_t *span_count);
 
-/* Text of a completion without special tokens. Ids beyond the tokenizer's vocabulary (rows that pad a
- * model's embedding) stand for no text, as in Transformers. The caller frees out->data. */
+/* Text of a completion without special tokens. Ids beyond the tokenizer's vocabulary (rows that pad
+ * a model's embedding) stand for no text, as in Transformers. The caller frees out->data. */
 MUST_USE enum status completion_text(const struct tokenizer *tokenizer, const int32_t *ids,
                                      int64_t count, struct text *out);

@@ -152,11 +152,12 @@ enum status sums_rows(const struct sums_config *c, json_t **train, json_t **held
     TRY(combinations(c, &total));
     const uint64_t count = c->count ? (uint64_t)c->count : total;
     if (count > total || count > MAX_PROBLEMS || c->holdout < 0 || (uint64_t)c->holdout > count) {
-        return FAIL(RECIPE,
-                    "sums: %llu problems with %lld held out, but there are %llu (at most %d are used); "
-                    "hold out fewer or widen the operands' range",
-                    (unsigned long long)count, (long long)c->holdout, (unsigned long long)total,
-                    MAX_PROBLEMS);
+        return FAIL(
+            RECIPE,
+            "sums: %llu problems with %lld held out, but there are %llu (at most %d are used); "
+            "hold out fewer or widen the operands' range",
+            (unsigned long long)count, (long long)c->holdout, (unsigned long long)total,
+            MAX_PROBLEMS);
     }
     uint64_t *chosen = malloc((size_t)count * sizeof *chosen + 1);
     *train = json_array();

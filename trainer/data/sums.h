@@ -1,6 +1,6 @@
 /*
- * Built-in procedural data: sums of integers with their exact answers, so that a machine without any
- * dataset can train and judge.
+ * Built-in procedural data: sums of integers with their exact answers, so that a machine without
+ * any dataset can train and judge.
  */
 #pragma once
 
@@ -22,8 +22,8 @@ struct sums_config {
     const char *completion; /* answer text with {answer} and operands, for SFT rows; NULL: none */
 };
 
-/* Rows {"prompt", "answer", "solution"} (and "completion") in two new arrays, disjoint: problems are
- * shuffled as Python's random.Random(seed).shuffle would, the first `holdout` are held out (out of
- * more than 1,000,000 combinations, `count` distinct ones are drawn instead). Fails with RECIPE on
- * impossible numbers. */
+/* Rows {"prompt", "answer", "solution"} (and "completion") in two new arrays, disjoint: problems
+ * are shuffled as Python's random.Random(seed).shuffle would, the first `holdout` are held out (out
+ * of more than 1,000,000 combinations, `count` distinct ones are drawn instead). Fails with RECIPE
+ * on impossible numbers. */
 MUST_USE enum status sums_rows(const struct sums_config *c, json_t **train, json_t **held_out);

@@ -1,6 +1,6 @@
 /*
- * GGUF v2/v3 reader (spec formats.md 2). One cursor bounded by the file reads everything; a count is
- * checked against the bytes that are left before memory is reserved for it.
+ * GGUF v2/v3 reader (spec formats.md 2). One cursor bounded by the file reads everything; a count
+ * is checked against the bytes that are left before memory is reserved for it.
  */
 #include "trainer/format/gguf.h"
 
@@ -317,7 +317,8 @@ static enum status place_tensor(const struct gguf *g, struct gguf_tensor *t, uin
                     g->path, t->name, bytes, (unsigned long long)(g->data_start + t->offset),
                     g->map.size);
     }
-    *expected = checked_align((size_t)t->offset + bytes, (size_t)alignment, &end) ? end : UINT64_MAX;
+    *expected =
+        checked_align((size_t)t->offset + bytes, (size_t)alignment, &end) ? end : UINT64_MAX;
     t->offset += g->data_start;
     t->view.data = (const uint8_t *)g->map.data + t->offset;
     return STATUS_OK;
@@ -336,7 +337,8 @@ static enum status find_alignment(const struct gguf *g, uint64_t *out)
     }
     memcpy(&value, kv->value, sizeof value);
     if (value == 0 || (value & (value - 1)) != 0 || value > 1U << 20) {
-        return FAIL(INPUT, "%s: general.alignment %u is no power of two up to 2^20", g->path, value);
+        return FAIL(INPUT, "%s: general.alignment %u is no power of two up to 2^20", g->path,
+                    value);
     }
     *out = value;
     return STATUS_OK;

@@ -15,7 +15,8 @@ enum status json_load_path(const char *path, size_t cap, json_t **out)
     if (m.size > cap) {
         const size_t size = m.size;
         file_map_close(&m);
-        return FAIL(INPUT, "%s: %zu bytes, more than the %zu such a file may have", path, size, cap);
+        return FAIL(INPUT, "%s: %zu bytes, more than the %zu such a file may have", path, size,
+                    cap);
     }
     *out = json_loadb(m.data ? m.data : "", m.size, JSON_REJECT_DUPLICATES, &error);
     file_map_close(&m);

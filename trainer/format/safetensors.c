@@ -82,7 +82,8 @@ static enum status shape_bytes(const json_t *shape, size_t bits, const char *whe
     }
     size_t total;
     if (!checked_mul(elements, bits, &total) || total % 8 != 0) {
-        return FAIL(INPUT, "%s: %zu elements of %zu bits are no whole bytes", where, elements, bits);
+        return FAIL(INPUT, "%s: %zu elements of %zu bits are no whole bytes", where, elements,
+                    bits);
     }
     *bytes = total / 8;
     return STATUS_OK;
@@ -227,7 +228,8 @@ static enum status read_header(struct shard *s, size_t *data_start)
     }
     json_error_t error;
     TRY(check_depth(s, (const char *)s->map.data + 8, (size_t)n));
-    s->header = json_loadb((const char *)s->map.data + 8, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+    s->header =
+        json_loadb((const char *)s->map.data + 8, (size_t)n, JSON_REJECT_DUPLICATES, &error);
     if (!json_is_object(s->header)) {
         return FAIL(INPUT, "%s: header at byte %d: %s", s->path, 8 + error.position,
                     s->header ? "no JSON object" : error.text);

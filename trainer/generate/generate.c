@@ -83,11 +83,12 @@ static enum status check_prompts(const struct generate_args *a)
         }
         ASSERT(!a->policies || (prompt->slot >= 0 && prompt->slot < a->slots));
         if (prompt->count + most > a->model->rope_positions) {
-            return FAIL(RECIPE,
-                        "prompt %lld: %lld tokens + max_completion_length %lld exceed the context of "
-                        "%lld; shorten the prompt or lower max_completion_length",
-                        (long long)p, (long long)prompt->count, (long long)most,
-                        (long long)a->model->rope_positions);
+            return FAIL(
+                RECIPE,
+                "prompt %lld: %lld tokens + max_completion_length %lld exceed the context of "
+                "%lld; shorten the prompt or lower max_completion_length",
+                (long long)p, (long long)prompt->count, (long long)most,
+                (long long)a->model->rope_positions);
         }
         for (int64_t s = 0; s < prompt->samples; s++) {
             if (most_of(a, prompt, s) < 1) {
@@ -132,11 +133,12 @@ static enum status plan_cache(struct scheduler *s, struct kv_cache_shape *shape)
     const int64_t shared = a->limits.unshared ? 0 : (e.prompt + page - 1) / page;
     const int64_t own = a->limits.unshared ? least : (e.completion + page - 1) / page + 2;
     if (a->limits.cache_pages > 0 && a->limits.cache_pages < least) {
-        return FAIL(RECIPE,
-                    "rollout_pages: %lld pages of %lld positions can't hold one row of %lld tokens; at "
-                    "least %lld pages are needed",
-                    (long long)a->limits.cache_pages, (long long)page, (long long)e.total,
-                    (long long)least);
+        return FAIL(
+            RECIPE,
+            "rollout_pages: %lld pages of %lld positions can't hold one row of %lld tokens; at "
+            "least %lld pages are needed",
+            (long long)a->limits.cache_pages, (long long)page, (long long)e.total,
+            (long long)least);
     }
     s->sequence_cap = 2 * s->rows + 2;
     *shape = (struct kv_cache_shape){
@@ -192,8 +194,8 @@ static int64_t draft_tokens(const struct generate_args *a)
     return tokens < DRAFT_TOKENS ? tokens : DRAFT_TOKENS;
 }
 
-/* The prompts' own tokens are the first that guesses are found in, then what was said to them before.
- * Earlier texts get half of the room, in equal shares: what is said now matters more. */
+/* The prompts' own tokens are the first that guesses are found in, then what was said to them
+ * before. Earlier texts get half of the room, in equal shares: what is said now matters more. */
 static void open_texts(struct scheduler *s)
 {
     const int64_t share = DRAFT_TOKENS / 2 / (s->a->prompt_count > 0 ? s->a->prompt_count : 1);
@@ -375,8 +377,8 @@ static void scheduler_close(struct scheduler *s)
     arena_close(&s->scratch);
 }
 
-/* K/V of sequences that reach their end: each prompt in work once, each row its own tokens and its copy
- * of the page it shares with its prompt. */
+/* K/V of sequences that reach their end: each prompt in work once, each row its own tokens and its
+ * copy of the page it shares with its prompt. */
 static size_t filled_bytes(const struct scheduler *s, const struct kv_cache_shape *shape)
 {
     const struct extent e = find_extent(s->a);

@@ -61,7 +61,8 @@ struct generate_limits {
     int64_t cache_pages;   /* page budget; 0: enough for max_rows */
     int64_t page;          /* positions of a page, a multiple of 32; 0: 64 */
     int64_t prefill;       /* prompt tokens of one step next to the decoded rows; 0: 512 */
-    int64_t preempt_every; /* tests: every so many steps the newest branch loses its pages; 0: never */
+    int64_t
+        preempt_every; /* tests: every so many steps the newest branch loses its pages; 0: never */
     enum generate_drafts drafts; /* guess tokens ahead and check them together: when it pays */
     bool unshared;         /* every completion computes its prompt and its tokens for itself */
 };
@@ -104,8 +105,8 @@ struct generate_stats {
     double seconds;
 };
 
-/* Generates all completions. Fails with RECIPE when a prompt and max_new_tokens exceed the context or
- * the page budget can't hold one row; MEMORY. Free with completion_set_close. After a failure
+/* Generates all completions. Fails with RECIPE when a prompt and max_new_tokens exceed the context
+ * or the page budget can't hold one row; MEMORY. Free with completion_set_close. After a failure
  * *out is empty; completions handed to `done` stay the receiver's. */
 MUST_USE enum status generate(const struct generate_args *a, struct completion_set *out,
                               struct generate_stats *stats);
@@ -121,8 +122,8 @@ struct generate_memory {
     int64_t pages;
 };
 
-/* Memory of generate(a), by the code that lays it out: prompts' counts and samples are read, no ids.
- * Fails with RECIPE as generate does. */
+/* Memory of generate(a), by the code that lays it out: prompts' counts and samples are read, no
+ * ids. Fails with RECIPE as generate does. */
 MUST_USE enum status generate_plan(const struct generate_args *a, struct generate_memory *out);
 
 /* Frees the completions and empties the set. */

@@ -35,8 +35,8 @@ struct regex {
     bool *goes_on;        /* [states] some longer text matches */
 };
 
-/* Compiles `pattern`; state 0 is the start. Fails with RECIPE: what is wrong and where, or which limit
- * is exceeded; MEMORY. Free with regex_close. */
+/* Compiles `pattern`; state 0 is the start. Fails with RECIPE: what is wrong and where, or which
+ * limit is exceeded; MEMORY. Free with regex_close. */
 MUST_USE enum status regex_open(struct regex *out, const char *pattern);
 
 /* Frees and zeroes. */

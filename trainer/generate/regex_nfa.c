@@ -69,7 +69,8 @@ static int encode(int32_t point, uint8_t out[4])
     return 4;
 }
 
-/* Cuts [low, high] where the encoded length changes and where trailing bytes are not full ranges. */
+/* Cuts [low, high] where the encoded length changes and where trailing bytes are not full ranges.
+ */
 static enum status add_points(struct builder *b, int32_t low, int32_t high, int32_t next,
                               int32_t *out)
 {

@@ -133,10 +133,13 @@ static enum status add_named(struct parser *p, char name)
 
 static int hex_value(char c)
 {
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10
+                                                : -1;
 }
 
-/* The character of an escape behind its backslash: *point, or NO_CHAR after adding a named class. */
+/* The character of an escape behind its backslash: *point, or NO_CHAR after adding a named class.
+ */
 static enum status escape(struct parser *p, int32_t *point)
 {
     static const char FROM[] = "nrtfv";

@@ -239,7 +239,8 @@ static void filter(const struct sample_config *s, int64_t vocab, const struct sa
     if (s->top_p > 0.0 && s->top_p < 1.0) {
         keep_top_p(w->z, vocab, s->top_p, w->values);
     }
-    if (s->min_p > 0.0) { /* p < min_p * p_max is a bound on the logit, whatever was dropped before */
+    if (s->min_p
+        > 0.0) { /* p < min_p * p_max is a bound on the logit, whatever was dropped before */
         drop_below(w->z, vocab, w->z[argmax(w->z, vocab)] + (float)log(s->min_p));
     }
 }

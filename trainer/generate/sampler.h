@@ -63,8 +63,8 @@ MUST_USE enum status sample_check(const struct sample_config *s, int64_t vocab);
  * completion's `count`-th token. */
 bool sample_is_plain(const struct sample_config *s, int64_t count);
 
-/* Writes the logits after all processors and filters to w->z: dropped ids are -inf. Penalties read h.
- * Filters that need a temperature are off when it is 0. */
+/* Writes the logits after all processors and filters to w->z: dropped ids are -inf. Penalties read
+ * h. Filters that need a temperature are off when it is 0. */
 void sample_filter(const struct sample_config *s, const float *z, int64_t vocab,
                    const struct sample_history *h, const struct sample_scratch *w);
 
@@ -73,7 +73,7 @@ void sample_filter(const struct sample_config *s, const float *z, int64_t vocab,
 int32_t sample_token(const struct sample_config *s, const float *z, int64_t vocab,
                      const struct sample_history *h, double u, const struct sample_scratch *w);
 
-/* The same draw for a plain row from the marks of its chunks of `chunk` ids (model_logits): reads the
- * logits of one chunk alone. */
+/* The same draw for a plain row from the marks of its chunks of `chunk` ids (model_logits): reads
+ * the logits of one chunk alone. */
 int32_t sample_plain(const float *z, int64_t vocab, int64_t chunk, const struct logit_mark *marks,
                      double u);

@@ -1,7 +1,7 @@
 /*
- * Slots and pages: which branches run. Admission takes the longest expected first; a preempted branch
- * comes back first. A branch's pages start from the running sibling, or the kept prompt, that shares
- * most tokens with it.
+ * Slots and pages: which branches run. Admission takes the longest expected first; a preempted
+ * branch comes back first. A branch's pages start from the running sibling, or the kept prompt,
+ * that shares most tokens with it.
  */
 #include "trainer/generate/scheduler_internal.h"
 
@@ -112,8 +112,8 @@ enum status scheduler_fork(struct scheduler *s, const struct branch *from,
     const int64_t members = group->members;
     int64_t index;
     struct branch *b = new_branch(s, &index);
-    *b = (struct branch){.prompt = from->prompt, .first = group->first, .members = members, .seq = -1,
-                          .text = text};
+    *b = (struct branch){
+        .prompt = from->prompt, .first = group->first, .members = members, .seq = -1, .text = text};
     const int64_t page = s->a->limits.page > 0 ? s->a->limits.page : CACHE_PAGE;
     bool room = kv_cache_free_pages(s->cache) >= (fed % page > 0) && !s->a->limits.unshared;
     while (!room && !s->a->limits.unshared && drop_some_anchor(s)) {

@@ -229,7 +229,8 @@ enum status scheduler_draw(struct scheduler *s, const float *hidden, int64_t n_o
     const struct pass pass = scheduler_pass(s);
     const float temperature = c->temperature > 0 ? (float)c->temperature : 1.0f;
     arena_rewind(&s->scratch, 0);
-    TRY(model_logits(s->a->model, &pass, hidden, n_out, temperature, s->logits, s->stats, s->marks));
+    TRY(model_logits(s->a->model, &pass, hidden, n_out, temperature, s->logits, s->stats,
+                     s->marks));
     for (int64_t k = 0; k < s->feed_count; k++) {
         struct feed *f = &s->feeds[k];
         f->path = f->out >= 0 ? s->branches[f->branch].first : -1;

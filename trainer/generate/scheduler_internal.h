@@ -147,8 +147,9 @@ MUST_USE enum status scheduler_plan_feeds(struct scheduler *s);
 /* Takes the pages of running[i] away; it waits. */
 void scheduler_preempt(struct scheduler *s, int64_t i);
 
-/* A group's members leave their branch with `fed` tokens in the cache of `from`: a new branch, running
- * on shared pages or, without pages, waiting. `text`: its tokens in the drafts' automaton. */
+/* A group's members leave their branch with `fed` tokens in the cache of `from`: a new branch,
+ * running on shared pages or, without pages, waiting. `text`: its tokens in the drafts' automaton.
+ */
 MUST_USE enum status scheduler_fork(struct scheduler *s, const struct branch *from,
                                     const struct group *group, int32_t text, int64_t fed);
 

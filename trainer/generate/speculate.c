@@ -1,8 +1,8 @@
 /*
- * How far ahead a branch guesses. A guessed row costs what one row more costs a step; a kept one saves
- * the time that a token takes now. Both are measured while decoding: seconds of a step as a line over
- * its rows (least squares, old steps fading), and the share of kept guesses by the length of the text
- * they were based on.
+ * How far ahead a branch guesses. A guessed row costs what one row more costs a step; a kept one
+ * saves the time that a token takes now. Both are measured while decoding: seconds of a step as a
+ * line over its rows (least squares, old steps fading), and the share of kept guesses by the length
+ * of the text they were based on.
  */
 #include <math.h>
 

@@ -1,4 +1,5 @@
-/* The bytes of every token of a vocabulary, side by side: what stop strings and constraints read. */
+/* The bytes of every token of a vocabulary, side by side: what stop strings and constraints read.
+ */
 #pragma once
 
 #include <stdint.h>

@@ -22,8 +22,8 @@ struct batch {
                                    first token of every branch) */
     const int32_t *targets;     /* [n_out] next token of each, -1: none */
     int64_t n_out;
-    const int32_t *expand;      /* [n_wanted] output of each wanted log-prob: equal ones are computed
-                                   once; NULL: they are the outputs */
+    const int32_t *expand; /* [n_wanted] output of each wanted log-prob: equal ones are computed
+                              once; NULL: they are the outputs */
     const int32_t *wanted_targets; /* [n_wanted] */
     int64_t n_wanted;
     struct kv_cache *cache;     /* rollout: K and V go here; NULL: they live in the step arena */

@@ -86,8 +86,9 @@ static enum status ffn_forward(const struct block_run *r, const float *x, float 
     TRY(alloc_saved(r, s));
     TRY(alloc_normed(r, &normed));
     TRY(alloc_gated(r, &h));
-    TRY(norm_forward(r, &l->ffn_norm,
-                     &(struct norm_rows){x, normed.x, s->rstd, normed.rows, c->hidden, normed.x16}));
+    TRY(norm_forward(
+        r, &l->ffn_norm,
+        &(struct norm_rows){x, normed.x, s->rstd, normed.rows, c->hidden, normed.x16}));
     TRY(linear_forward(&l->gate, r->p, &normed, s->g, c->ff, &s->lg));
     TRY(linear_forward(&l->up, r->p, &normed, s->u, c->ff, &s->lu));
     gated_product(r, s, &h);

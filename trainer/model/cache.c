@@ -177,7 +177,8 @@ static void copy_page(struct kv_cache *c, int32_t from, int32_t to, int64_t posi
 }
 
 /* Rows of positions [begin, end) from the page table. */
-static void fill_rows(const struct kv_cache *c, struct cache_sequence *s, int64_t begin, int64_t end)
+static void fill_rows(const struct kv_cache *c, struct cache_sequence *s, int64_t begin,
+                      int64_t end)
 {
     const int64_t page = c->shape.page;
     for (int64_t i = begin; i < end; i++) {

@@ -3,8 +3,8 @@
 
 #include <math.h>
 
-/* Products of attention, forward and backward (2 + 5), against those of a frozen linear (1 + 1), for
- * the same size. */
+/* Products of attention, forward and backward (2 + 5), against those of a frozen linear (1 + 1),
+ * for the same size. */
 static const double ATTENTION_TIMES = 3.5 / 2.0;
 
 /* Keys that rows at positions [begin, end) see through a window (0: all before and themselves). */

@@ -1,7 +1,7 @@
 /*
- * What a unit's forward and backward will cost, from shapes alone: so that long and short ones can be
- * dealt out evenly. A row's products with weights count as one; its outputs as their share of the
- * head; attention by the keys that each row sees.
+ * What a unit's forward and backward will cost, from shapes alone: so that long and short ones can
+ * be dealt out evenly. A row's products with weights count as one; its outputs as their share of
+ * the head; attention by the keys that each row sees.
  */
 #pragma once
 

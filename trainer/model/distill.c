@@ -1,10 +1,9 @@
 /*
- * Divergence of the model's next-token distribution p from a teacher's q, over the whole vocabulary in
- * chunks that are never stored for all tokens (generalised Jensen-Shannon, Agarwal et al. 2023, GKD,
- * arXiv 2306.13649, equation 1, as TRL computes it):
- *   beta 0: KL(q || p), 1: KL(p || q), else beta KL(q || m) + (1 - beta) KL(p || m) with
- *   m = (1 - beta) p + beta q.
- * A row's sums run over the vocabulary in order, whatever the batch or the threads.
+ * Divergence of the model's next-token distribution p from a teacher's q, over the whole vocabulary
+ * in chunks that are never stored for all tokens (generalised Jensen-Shannon, Agarwal et al. 2023,
+ * GKD, arXiv 2306.13649, equation 1, as TRL computes it): beta 0: KL(q || p), 1: KL(p || q), else
+ * beta KL(q || m) + (1 - beta) KL(p || m) with m = (1 - beta) p + beta q. A row's sums run over the
+ * vocabulary in order, whatever the batch or the threads.
  */
 #include <math.h>
 #include <string.h>

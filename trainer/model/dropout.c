@@ -17,7 +17,8 @@ static int64_t unit_of(const struct pass *p, int64_t t, int64_t from)
     return from;
 }
 
-static struct rng_key key_of(const struct pass *p, enum rng_purpose purpose, int64_t unit, int64_t t)
+static struct rng_key key_of(const struct pass *p, enum rng_purpose purpose, int64_t unit,
+                             int64_t t)
 {
     return (struct rng_key){.seed = p->noise->seed,
                             .purpose = purpose,

@@ -180,9 +180,9 @@ static void add_chunk_slope(const struct model *m, const struct pass *p, const s
     p->ops->ops->gemm_dx(p->ops, &dx);
 }
 
-/* Turns sums over the other ids into d logp / d hidden = ((1 - p) W[target] - sum p W) / T, the cap's
- * slope in each term. The target's own term is apart because 1 - p of a likely id would drown in the
- * rounding of its p. */
+/* Turns sums over the other ids into d logp / d hidden = ((1 - p) W[target] - sum p W) / T, the
+ * cap's slope in each term. The target's own term is apart because 1 - p of a likely id would drown
+ * in the rounding of its p. */
 static void finish_slope(const struct model *m, const struct pass *p, const struct slope_rows *s,
                          const struct logit_args *tile, float *row)
 {
@@ -298,7 +298,8 @@ enum status model_logits(const struct model *m, const struct pass *p, const floa
         a.store = true;
         p->ops->ops->logit_stats(p->ops, &a);
         for (int64_t i = 0; marks && i < n_out; i++) {
-            marks[i * chunks + v / OPS_HEAD_CHUNK] = (struct logit_mark){stats[i].max, stats[i].sum};
+            marks[i * chunks + v / OPS_HEAD_CHUNK] =
+                (struct logit_mark){stats[i].max, stats[i].sum};
         }
     }
     return p->ops->ops->sync(p->ops);

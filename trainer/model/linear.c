@@ -1,8 +1,9 @@
 /*
  * The one linear; see linear.h. Low-rank hooks follow Hu et al. 2021 (arXiv 2106.09685):
  * y += s (x A^T) B^T, so with t = x A^T and dt = s dy B: dB += s dy^T t, dA += dt^T x, dx += dt A.
- * With dropout x stands for m x / (1 - p), m drawn anew from its key wherever it is needed. The first
- * hook's second product is the tail of the base's, tile by tile: the bits of a product of its own.
+ * With dropout x stands for m x / (1 - p), m drawn anew from its key wherever it is needed. The
+ * first hook's second product is the tail of the base's, tile by tile: the bits of a product of its
+ * own.
  */
 #include "trainer/model/model_internal.h"
 
@@ -298,8 +299,8 @@ static void low_rank_gradients(const struct linear *l, const struct pass *p, con
                                             .alpha = 1.0f});
 }
 
-/* dx += dt A, through the dropout's mask where there is one; `in` is the dropped-out copy of x, which
- * has done its work. */
+/* dx += dt A, through the dropout's mask where there is one; `in` is the dropped-out copy of x,
+ * which has done its work. */
 static void low_rank_into(const struct linear *l, const struct pass *p, const struct hook *h,
                           const struct linear_backward_args *a, const struct operand *in,
                           const float *dt)

@@ -9,7 +9,8 @@
 #include "trainer/model/hook.h"
 
 struct linear {
-    const char *name;   /* Hugging Face module path "model.layers.0.self_attn.q_proj" (owned by model) */
+    const char
+        *name; /* Hugging Face module path "model.layers.0.self_attn.q_proj" (owned by model) */
     struct tensor w;    /* [out, in]; in full training a view of the parameter */
     const float *bias;  /* [out] or NULL */
     int64_t out;
@@ -49,8 +50,8 @@ struct pass {
     const int64_t *unit_begin; /* [units + 1] token offsets of the units, for weight gradients */
     int64_t units;
     const struct pass_noise *noise; /* dropout and NEFTune; NULL: neither (evaluation, sampling) */
-    const int64_t *slot_begin; /* [slots + 1] rows of each adapter slot, for passes without backward;
-                                  NULL: every hook is for all rows */
+    const int64_t *slot_begin;      /* [slots + 1] rows of each adapter slot, for passes without
+                                       backward;      NULL: every hook is for all rows */
 };
 
 /* Activations that products read: floats, or where a pass rounds them (COMPUTE_BF16) the bf16 that

@@ -62,7 +62,8 @@ MUST_USE enum status model_open_random(struct model **out, const char *config_pa
 /* Frees the model and unmaps its files; hooks belong to who attached them. NULL is allowed. */
 void model_close(struct model *m);
 
-/* Calls fn for every linear (embedding and head included), in module order. A tied head is skipped. */
+/* Calls fn for every linear (embedding and head included), in module order. A tied head is skipped.
+ */
 typedef enum status (*linear_fn)(void *ctx, struct linear *l);
 
 /* Stops at fn's first failure and returns it. */
@@ -82,13 +83,14 @@ MUST_USE enum status model_full_attach(struct model *m, struct param_set *params
 /* After sealing: copies the weights' values into `params`, then the sites read them there. */
 MUST_USE enum status model_full_bind(struct model *m, struct param_set *params);
 
-/* The same for a reward model: beside the weights its score head [1, hidden], that of a classifier or a
- * new one, normal with the config's initializer_range by (seed). The model's other head is not read
- * and not trained. Fail as those. */
+/* The same for a reward model: beside the weights its score head [1, hidden], that of a classifier
+ * or a new one, normal with the config's initializer_range by (seed). The model's other head is not
+ * read and not trained. Fail as those. */
 MUST_USE enum status model_full_attach_score(struct model *m, struct param_set *params);
 
 /* After sealing. */
-MUST_USE enum status model_full_bind_score(struct model *m, struct param_set *params, uint64_t seed);
+MUST_USE enum status model_full_bind_score(struct model *m, struct param_set *params,
+                                           uint64_t seed);
 
 /* Number of weights of the base (embedding counted once when tied). */
 int64_t model_parameter_count(const struct model *m);
@@ -107,15 +109,16 @@ MUST_USE enum status model_forward(const struct model *m, const struct pass *p,
                                    struct model_state **state);
 
 /* Log-probs of b->targets (of the T-scaled distribution; 0 where the target is -1), entropies, best
- * ids and mean log-probs from hidden [n_out, hidden], in vocabulary chunks never stored. Any of the outputs [n_out]
- * may be NULL; lse is needed by the backward. */
+ * ids and mean log-probs from hidden [n_out, hidden], in vocabulary chunks never stored. Any of the
+ * outputs [n_out] may be NULL; lse is needed by the backward. */
 struct head_result {
     float *logp;
     float *entropy;
     float *lse;
     int32_t *best;
     float *mean; /* mean over the vocabulary of log p */
-    float *slope; /* [n_out, hidden] d logp / d hidden, 0 where the target is -1: model_head_slope */
+    float
+        *slope; /* [n_out, hidden] d logp / d hidden, 0 where the target is -1: model_head_slope */
 };
 
 /* Takes head->slope from p->step where it spares the backward the vocabulary: in passes with a
@@ -129,8 +132,8 @@ MUST_USE enum status model_head(const struct model *m, const struct pass *p, con
                                 int64_t n_out, const int32_t *targets, float temperature,
                                 const struct head_result *out);
 
-/* Running statistics of a row behind one of the head's vocabulary chunks: sum exp(z - max) of the ids
- * so far and their largest z. */
+/* Running statistics of a row behind one of the head's vocabulary chunks: sum exp(z - max) of the
+ * ids so far and their largest z. */
 struct logit_mark {
     float max;
     float sum;
@@ -153,22 +156,23 @@ struct distill {
     double *self;                /* [n_out] for the backward */
 };
 
-/* Fills d->loss and d->self for rows hidden [n_out, hidden], at temperature 1. Fails with MEMORY. */
+/* Fills d->loss and d->self for rows hidden [n_out, hidden], at temperature 1. Fails with MEMORY.
+ */
 MUST_USE enum status model_divergence(const struct model *m, const struct pass *p,
                                       const float *hidden, int64_t n_out, const struct distill *d);
 
 /* Bytes of scratch that model_divergence and its backward take at most. */
 size_t model_divergence_scratch(void);
 
-/* The scalar head: score [n_out] = hidden w^T without bias, of rows [n_out, hidden]. The model has one
- * (m->score). Fails with what the backend reports. */
+/* The scalar head: score [n_out] = hidden w^T without bias, of rows [n_out, hidden]. The model has
+ * one (m->score). Fails with what the backend reports. */
 MUST_USE enum status model_score(const struct model *m, const struct pass *p, const float *hidden,
                                  int64_t n_out, float *score);
 
-/* Gradients: dlogp [n_out], dentropy and dmean [n_out] or NULL -> every hook parameter's gradient is added
- * to its param_set. `head` holds lse (and entropy) as computed by model_head. d_embed: NULL, or
- * [T, hidden] receives d loss / d embedding output (for tests and soft prompts). Uses *state up.
- * Fails with MEMORY. */
+/* Gradients: dlogp [n_out], dentropy and dmean [n_out] or NULL -> every hook parameter's gradient
+ * is added to its param_set. `head` holds lse (and entropy) as computed by model_head. d_embed:
+ * NULL, or [T, hidden] receives d loss / d embedding output (for tests and soft prompts). Uses
+ * *state up. Fails with MEMORY. */
 struct model_backward_args {
     const struct batch *batch;
     const float *hidden;

@@ -46,8 +46,8 @@ static inline enum status alloc_rows(struct arena *a, int64_t rows, int64_t cols
 }
 
 /* Inverted dropout (Srivastava et al. 2014) of x[rows, cols]: element (t, c) is left out when the
- * draw keyed by (pass seed and step, unit key, row in its unit, c, module) is below `rate`, else it is
- * divided by 1 - rate. */
+ * draw keyed by (pass seed and step, unit key, row in its unit, c, module) is below `rate`, else it
+ * is divided by 1 - rate. */
 struct dropout_args {
     const float *x;
     int64_t ldx;

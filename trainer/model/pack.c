@@ -132,8 +132,8 @@ static void push_keys(struct packer *p, int64_t first_row, int64_t count)
     }
 }
 
-/* The output of a branch's token t, new or the parent's. Outputs with equal rows and targets are one,
- * as long as no loss mask tells them apart. */
+/* The output of a branch's token t, new or the parent's. Outputs with equal rows and targets are
+ * one, as long as no loss mask tells them apart. */
 static void push_output(struct packer *p, const struct pack_branch *branches, int64_t i, int64_t t,
                         const struct parent *parent, int32_t row)
 {

@@ -1,8 +1,8 @@
 /*
- * Builds packed batches from trees: a unit is a prompt and the branches that continue it. The prompt's
- * rows are computed once and shared by its branches in attention, forward and backward; so are the
- * rows of tokens with which branches begin alike, and outputs that are the same. A plain sequence is
- * a unit without prompt and with one branch.
+ * Builds packed batches from trees: a unit is a prompt and the branches that continue it. The
+ * prompt's rows are computed once and shared by its branches in attention, forward and backward; so
+ * are the rows of tokens with which branches begin alike, and outputs that are the same. A plain
+ * sequence is a unit without prompt and with one branch.
  *
  * The last token of a branch is only a target: it gets no row.
  */
@@ -32,8 +32,8 @@ int64_t pack_branch_new_rows(const struct pack_branch *branches, int64_t i);
 /* Wanted log-probs of a unit. */
 int64_t pack_unit_outputs(const struct pack_unit *u);
 
-/* Fills *out for `count` units; arrays live in `arena`. Wanted log-probs come in unit, branch, token
- * order; out->expand says which output each is. unit_begin and outputs stay grouped by unit.
+/* Fills *out for `count` units; arrays live in `arena`. Wanted log-probs come in unit, branch,
+ * token order; out->expand says which output each is. unit_begin and outputs stay grouped by unit.
  * Fails with MEMORY. */
 MUST_USE enum status pack_build(struct arena *arena, const struct pack_unit *units, int64_t count,
                                 struct batch *out);

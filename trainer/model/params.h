@@ -3,7 +3,8 @@
  * optimizer, the sum over shards and a checkpoint are each one pass.
  *
  * Entries are added first (adapters_attach, or the model itself in full training), then the set is
- * sealed: values, gradient and the optimizer's state are laid out; pointers are stable from then on.
+ * sealed: values, gradient and the optimizer's state are laid out; pointers are stable from then
+ * on.
  */
 #pragma once
 
@@ -56,8 +57,8 @@ struct param_layout {
     size_t workspace;      /* bytes */
 };
 
-/* Whether the Trainer decays a parameter of this name (training.md 5): not where the lower-cased name
- * holds bias, layernorm or rmsnorm, or a part between dots is norm or ends in _norm. */
+/* Whether the Trainer decays a parameter of this name (training.md 5): not where the lower-cased
+ * name holds bias, layernorm or rmsnorm, or a part between dots is norm or ends in _norm. */
 bool param_name_decays(const char *name);
 
 /* Empties a set (no allocation). */

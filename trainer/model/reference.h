@@ -1,8 +1,8 @@
 /*
- * The reference policy of full training: a second copy of all weights, which the model reads in place
- * of the trained ones while a reference pass runs (a new adapter's reference is the bare base
- * and needs no copy; one that training starts from is copied too). sync_ref_model moves it towards the policy (Gorbatovski et al. 2024, TR-DPO,
- * arXiv 2404.09656).
+ * The reference policy of full training: a second copy of all weights, which the model reads in
+ * place of the trained ones while a reference pass runs (a new adapter's reference is the bare base
+ * and needs no copy; one that training starts from is copied too). sync_ref_model moves it towards
+ * the policy (Gorbatovski et al. 2024, TR-DPO, arXiv 2404.09656).
  */
 #pragma once
 

@@ -191,7 +191,8 @@ static enum status visit_all(const struct model *m, struct folder_writer *w)
 /* What makes Transformers read the folder as a reward model: one label. */
 static void mark_classifier(json_t *config)
 {
-    const char *name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    const char *name =
+        json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
     const char *end = name ? strstr(name, "ForCausalLM") : NULL;
     if (end) {
         (void)json_object_set_new(config, "architectures",

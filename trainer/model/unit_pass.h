@@ -1,6 +1,6 @@
 /*
- * One forward (and backward) over packed units: pack -> forward -> head -> objective -> backward. Every
- * training method and every scoring command runs through here; only the objective differs.
+ * One forward (and backward) over packed units: pack -> forward -> head -> objective -> backward.
+ * Every training method and every scoring command runs through here; only the objective differs.
  */
 #pragma once
 
@@ -9,9 +9,9 @@
 #include "trainer/model/reference.h"
 #include "trainer/model/work.h"
 
-/* Sees the log-probs, entropies and best ids of a micro-batch, in output order (unit, branch, token),
- * and, when asked for, the reference's log-probs and the vocabulary means; writes dlogp [n_out] when
- * there is a backward, and dmean where the means have a derivative. */
+/* Sees the log-probs, entropies and best ids of a micro-batch, in output order (unit, branch,
+ * token), and, when asked for, the reference's log-probs and the vocabulary means; writes dlogp
+ * [n_out] when there is a backward, and dmean where the means have a derivative. */
 struct unit_outputs {
     const struct batch *batch;
     const struct head_result *head;
@@ -57,8 +57,8 @@ struct unit_pass {
 MUST_USE enum status unit_pass_run(struct unit_pass *p, const struct pack_unit *units,
                                    int64_t count, unit_objective_fn objective, void *ctx);
 
-/* Runs `count` units under the reference alone: head->logp and the rest are the reference's, there is
- * no backward. Fails with MEMORY. */
+/* Runs `count` units under the reference alone: head->logp and the rest are the reference's, there
+ * is no backward. Fails with MEMORY. */
 MUST_USE enum status unit_pass_reference(struct unit_pass *p, const struct pack_unit *units,
                                          int64_t count, unit_objective_fn objective, void *ctx);
 

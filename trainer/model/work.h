@@ -33,7 +33,8 @@ struct work {
     double trained_outputs;
 };
 
-/* Costs of a model's rows; `adapter`: trained numbers of its adapter. Fails as model_each_linear. */
+/* Costs of a model's rows; `adapter`: trained numbers of its adapter. Fails as model_each_linear.
+ */
 MUST_USE enum status work_costs_of(struct model *m, double adapter, bool full,
                                    struct work_costs *out);
 

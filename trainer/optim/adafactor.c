@@ -1,6 +1,6 @@
 /*
- * Adafactor (Shazeer & Stern 2018) as Transformers has it: rows and columns of squares for matrices,
- * full squares for vectors. The Trainer turns scale_parameter and relative_step off.
+ * Adafactor (Shazeer & Stern 2018) as Transformers has it: rows and columns of squares for
+ * matrices, full squares for vectors. The Trainer turns scale_parameter and relative_step off.
  */
 #include <math.h>
 

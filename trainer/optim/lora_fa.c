@@ -51,7 +51,8 @@ static enum status check_pair(const struct param_set *p, int64_t b)
     return STATUS_OK;
 }
 
-/* Workspace: the changed gradient of the largest B, and two squares of the largest rank in double. */
+/* Workspace: the changed gradient of the largest B, and two squares of the largest rank in double.
+ */
 enum status lora_fa_prepare(const struct optim_config *c, struct param_set *p, size_t *workspace)
 {
     int64_t numbers = 0;

@@ -1,8 +1,8 @@
 /*
- * Muon (Jordan 2024; Liu et al. 2025, arXiv 2502.16982) as torch.optim.Muon: the momentum of a hidden
- * matrix is brought near an orthogonal one by Newton-Schulz steps. Embeddings, the head, norms and
- * biases learn by AdamW, as its authors ask. torch iterates in bfloat16; here it is the precision of
- * the context (compute).
+ * Muon (Jordan 2024; Liu et al. 2025, arXiv 2502.16982) as torch.optim.Muon: the momentum of a
+ * hidden matrix is brought near an orthogonal one by Newton-Schulz steps. Embeddings, the head,
+ * norms and biases learn by AdamW, as its authors ask. torch iterates in bfloat16; here it is the
+ * precision of the context (compute).
  */
 #include <math.h>
 #include <string.h>

@@ -80,7 +80,8 @@ static enum status check_loraplus(const struct optim_config *c, const struct par
                          : FAIL(RECIPE, "loraplus_lr_ratio trains a LoRA adapter: use_peft: true");
 }
 
-static void layout_slots(const void *ctx, const struct param *p, struct param_slot slot[PARAM_SLOTS])
+static void layout_slots(const void *ctx, const struct param *p,
+                         struct param_slot slot[PARAM_SLOTS])
 {
     const struct optim_config *c = ctx;
     if (!p->frozen) {

@@ -1,8 +1,8 @@
 /*
  * Optimizers over the contiguous parameter arena, their learning rates and clipping, as torch,
- * Transformers, bitsandbytes and PEFT compute them (spec training.md 5). One const row per optimizer
- * (optim_table.c) says which state it keeps and how it updates; the state lies in the train arena
- * and a checkpoint saves whatever it is.
+ * Transformers, bitsandbytes and PEFT compute them (spec training.md 5). One const row per
+ * optimizer (optim_table.c) says which state it keeps and how it updates; the state lies in the
+ * train arena and a checkpoint saves whatever it is.
  *
  * Order of calls: optim_prepare before param_set_seal; per step optim_grad_norm, optim_rates,
  * optim_update.

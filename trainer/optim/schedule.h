@@ -1,7 +1,7 @@
 /*
- * Learning-rate schedules of Transformers' get_scheduler (spec training.md 5). Most give a multiplier
- * of the peak rate from the step alone; the adaptive ones (reduce_lr_on_plateau, greedy) change the
- * rates after each evaluation and keep a state that belongs into checkpoints.
+ * Learning-rate schedules of Transformers' get_scheduler (spec training.md 5). Most give a
+ * multiplier of the peak rate from the step alone; the adaptive ones (reduce_lr_on_plateau, greedy)
+ * change the rates after each evaluation and keep a state that belongs into checkpoints.
  */
 #pragma once
 

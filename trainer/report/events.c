@@ -1,7 +1,7 @@
 /*
- * TensorBoard event files: TFRecord frames (length, masked CRC32C of it, data, masked CRC32C) around
- * protobuf messages Event { 1 wall_time, 2 step, 3 file_version, 5 Summary { 1 Value { 1 tag,
- * 2 simple_value } } }, as tensorflow/core/util/event.proto and record_writer.cc define them.
+ * TensorBoard event files: TFRecord frames (length, masked CRC32C of it, data, masked CRC32C)
+ * around protobuf messages Event { 1 wall_time, 2 step, 3 file_version, 5 Summary { 1 Value { 1
+ * tag, 2 simple_value } } }, as tensorflow/core/util/event.proto and record_writer.cc define them.
  */
 #include <errno.h>
 #include <inttypes.h>

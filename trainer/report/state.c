@@ -55,16 +55,18 @@ json_t *report_trainer_state(const struct trainer_state *s, const json_t *lines)
     }
     json_t *checkpoint = json_null();
     if (s->best.any && s->best.checkpoint >= 0) {
-        checkpoint = json_sprintf("%s/checkpoint-%lld", s->output_dir, (long long)s->best.checkpoint);
+        checkpoint =
+            json_sprintf("%s/checkpoint-%lld", s->output_dir, (long long)s->best.checkpoint);
     }
     return json_pack(
         "{s:o, s:o, s:o, s:f, s:I, s:I, s:b, s:b, s:b, s:o, s:I, s:I, s:I, s:f, s:I, s:{}, s:f, "
         "s:I, s:n, s:n}",
         "best_global_step", s->best.any ? json_integer(s->best.step) : json_null(), "best_metric",
-        s->best.any ? json_real(s->best.metric) : json_null(), "best_model_checkpoint", checkpoint, "epoch", s->epoch, "eval_steps",
-        (json_int_t)s->eval_steps, "global_step", (json_int_t)s->step, "is_hyper_param_search", 0,
-        "is_local_process_zero", 1, "is_world_process_zero", 1, "log_history", entries,
-        "logging_steps", (json_int_t)s->logging_steps, "max_steps", (json_int_t)s->max_steps,
+        s->best.any ? json_real(s->best.metric) : json_null(), "best_model_checkpoint", checkpoint,
+        "epoch", s->epoch, "eval_steps", (json_int_t)s->eval_steps, "global_step",
+        (json_int_t)s->step, "is_hyper_param_search", 0, "is_local_process_zero", 1,
+        "is_world_process_zero", 1, "log_history", entries, "logging_steps",
+        (json_int_t)s->logging_steps, "max_steps", (json_int_t)s->max_steps,
         "num_input_tokens_seen", (json_int_t)s->tokens, "num_train_epochs", s->epochs, "save_steps",
         (json_int_t)s->save_steps, "stateful_callbacks", "total_flos", s->flops, "train_batch_size",
         (json_int_t)s->batch, "trial_name", "trial_params");

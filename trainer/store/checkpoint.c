@@ -1,5 +1,6 @@
 /*
- * Checkpoint folders: written beside, renamed in one step, opened by their manifest; see checkpoint.h.
+ * Checkpoint folders: written beside, renamed in one step, opened by their manifest; see
+ * checkpoint.h.
  */
 #include "trainer/store/checkpoint.h"
 

@@ -46,6 +46,6 @@ void checkpoint_state_close(struct checkpoint_state *state);
 /* True when `output_dir`/checkpoint-N is a folder. */
 bool checkpoint_exists(const char *output_dir, int64_t step);
 
-/* Removes the oldest checkpoints beyond `limit` (0: keep all), never the newest, nor `best` (-1: none):
- * with limit 1 both stay. */
+/* Removes the oldest checkpoints beyond `limit` (0: keep all), never the newest, nor `best` (-1:
+ * none): with limit 1 both stay. */
 MUST_USE enum status checkpoint_prune(const char *output_dir, int64_t limit, int64_t best);

@@ -1,9 +1,9 @@
 /*
- * Append-only journals: records with a CRC each, so that what a killed process had finished is found
- * again, and a torn end is known as such (design 4).
+ * Append-only journals: records with a CRC each, so that what a killed process had finished is
+ * found again, and a torn end is known as such (design 4).
  *
- * File: 8 bytes "GRAFTJ1\n", 8 bytes key; then records: kind and size (uint32 each, little endian as
- * the machine), the bytes, CRC-32 of all of these.
+ * File: 8 bytes "GRAFTJ1\n", 8 bytes key; then records: kind and size (uint32 each, little endian
+ * as the machine), the bytes, CRC-32 of all of these.
  */
 #pragma once
 
@@ -17,8 +17,8 @@ struct journal; /* opaque */
 
 enum { JOURNAL_MOST_BYTES = 1 << 30 }; /* of a record */
 
-/* Opens for appending. Good records under the same key stay; a torn end, or a file under another key,
- * is cut off. Fails with IO, MEMORY. */
+/* Opens for appending. Good records under the same key stay; a torn end, or a file under another
+ * key, is cut off. Fails with IO, MEMORY. */
 MUST_USE enum status journal_open(struct journal **out, const char *path, uint64_t key);
 
 /* Appends a record in one write: it is there whole or, after a crash, not at all. Fails with IO. */

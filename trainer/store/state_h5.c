@@ -122,8 +122,9 @@ static enum status write_all(const struct hdf5 *h5, hid_t file, const char *path
     return h5->H5Fflush(file, H5F_SCOPE_GLOBAL) < 0 ? h5_fail(path, "the file") : STATUS_OK;
 }
 
-/* The file is made in memory and written in one piece: HDF5 1.10 can't close a file whose disk is full
- * and would crash at exit. HDF5 only hands out copies of the image, so it lies in memory of ours. */
+/* The file is made in memory and written in one piece: HDF5 1.10 can't close a file whose disk is
+ * full and would crash at exit. HDF5 only hands out copies of the image, so it lies in memory of
+ * ours. */
 struct image {
     void *data;
 };

@@ -259,7 +259,8 @@ static bool decodes_by(const struct tokenizer *t, enum tok_kind kind)
     return false;
 }
 
-/* What a token adds behind an equal one: steps that treat the start of a text differently are out. */
+/* What a token adds behind an equal one: steps that treat the start of a text differently are out.
+ */
 static enum status second_of_two(const struct tokenizer *t, int32_t id, struct text *out)
 {
     const int32_t twice[2] = {id, id};

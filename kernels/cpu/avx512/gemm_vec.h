@@ -121,7 +121,8 @@ GEMM_INLINE vi g_nibbles_high_first(const uint8_t *p)
     return g_or(_mm512_srli_epi64(x, 4), _mm512_slli_epi64(x, 32));
 }
 
-/* The words of four vectors, of rows i, i + 4, i + 8, i + 12 for i = 0..3, in the order of lanes. */
+/* The words of four vectors, of rows i, i + 4, i + 8, i + 12 for i = 0..3, in the order of lanes.
+ */
 GEMM_INLINE void g_transpose_four(const vi r[4], vi out[4])
 {
     const vi low01 = _mm512_unpacklo_epi32(r[0], r[1]);

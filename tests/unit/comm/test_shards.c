@@ -1,6 +1,6 @@
 /*
- * Shards: units are dealt out alike everywhere, and the tree sum has the same bits for every number of
- * owners. Ranks are threads here, joined by a communicator over shared memory.
+ * Shards: units are dealt out alike everywhere, and the tree sum has the same bits for every number
+ * of owners. Ranks are threads here, joined by a communicator over shared memory.
  */
 #include <pthread.h>
 #include <setjmp.h>

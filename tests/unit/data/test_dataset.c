@@ -91,9 +91,9 @@ static void slices_take_the_rows_they_name(void **state)
 static void wrong_slices_are_refused(void **state)
 {
     (void)state;
-    static const char *const SLICES[] = {"train[1]",   "train[a:b]", "train[1:b]",   "train[:3",
-                                         "train[101%:]", "train[]",    "train[1:2]x", "train[1:2:3]",
-                                         "train[[1:2]", "train[%:1]", "train+test"};
+    static const char *const SLICES[] = {
+        "train[1]",    "train[a:b]",   "train[1:b]",  "train[:3",   "train[101%:]", "train[]",
+        "train[1:2]x", "train[1:2:3]", "train[[1:2]", "train[%:1]", "train+test"};
     static const char *const WORDS[] = {"split", "use", NULL};
     struct model_files f;
     char path[MODEL_FILES_PATH];

@@ -73,11 +73,12 @@ static const struct {
     /* columns of a dataset that is tokenized already, as TRL folds them into labels */
     {"{\"input_ids\":[5,6,7],\"assistant_masks\":[0,1,1]}", PLAIN, 0, "5 6 7", "011"},
     {"{\"input_ids\":[5,6,7],\"completion_mask\":[0,0,1]}", PLAIN, 0, "5 6 7", "111"},
-    {"{\"input_ids\":[5,6,7],\"completion_mask\":[0,0,true]}", COMPLETION_NEEDED, 0, "5 6 7", "001"},
+    {"{\"input_ids\":[5,6,7],\"completion_mask\":[0,0,true]}", COMPLETION_NEEDED, 0, "5 6 7",
+     "001"},
     {"{\"input_ids\":[5,6,7],\"completion_mask\":[0,1,1],\"assistant_masks\":[1,1,0]}",
      COMPLETION_NEEDED, 0, "5 6 7", "010"},
-    {"{\"input_ids\":[5,6,7],\"labels\":[5,6,-100],\"completion_mask\":[0,1,1]}",
-     COMPLETION_NEEDED, 0, "5 6 7", "110"},
+    {"{\"input_ids\":[5,6,7],\"labels\":[5,6,-100],\"completion_mask\":[0,1,1]}", COMPLETION_NEEDED,
+     0, "5 6 7", "110"},
     {"{\"prompt\":\"hello\",\"completion\":\" world\"}", COMPLETION_NEEDED, 0, "2 38 43 0", "0011"},
     {"{\"input_ids\":[]}", PLAIN, 0, NULL, NULL},
 };

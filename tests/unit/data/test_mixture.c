@@ -1,6 +1,6 @@
 /*
- * Mixtures of datasets: the rows that `datasets` and TRL give, in their order (tests/data/mixture), and
- * what is said of mixtures that make no sense.
+ * Mixtures of datasets: the rows that `datasets` and TRL give, in their order (tests/data/mixture),
+ * and what is said of mixtures that make no sense.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -27,8 +27,8 @@ static void write_part(const struct model_files *f, int i, int64_t rows)
     size_t used = 0;
     text[0] = '\0';
     for (int64_t j = 0; j < rows; j++) {
-        used += (size_t)snprintf(text + used, sizeof text - used, "{\"id\": \"%d-%d\", \"n\": %d}\n",
-                                 i, (int)j, (int)j);
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "{\"id\": \"%d-%d\", \"n\": %d}\n", i, (int)j, (int)j);
     }
     (void)snprintf(name, sizeof name, "%d.jsonl", i);
     model_files_write(f, name, text);

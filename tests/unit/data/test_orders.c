@@ -1,7 +1,7 @@
 /*
  * Which rows a step takes: the data orders of TRL by hand, and the row shuffle of
- * golden/grpo/sampling. The other orders there are tests/parity/test_plan.c's, those of the sft runs
- * tests/parity/test_sft_runs.c's.
+ * golden/grpo/sampling. The other orders there are tests/parity/test_plan.c's, those of the sft
+ * runs tests/parity/test_sft_runs.c's.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -77,7 +77,8 @@ static void row_shuffles(void **state)
         {
             rng_mt_randperm(&g, p, n);
             for (int64_t at = 0; at < n; at++) {
-                assert_int_equal(p[at], item(json_array_get(round, (size_t)(at / part)), at % part));
+                assert_int_equal(p[at],
+                                 item(json_array_get(round, (size_t)(at / part)), at % part));
             }
         }
         free(p);

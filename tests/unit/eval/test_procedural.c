@@ -1,6 +1,6 @@
 /*
- * Judges of the procedural tasks by examples, and the numbers they read as Python does. The package's
- * own scores are golden/reasoning (parity.test_reasoning).
+ * Judges of the procedural tasks by examples, and the numbers they read as Python does. The
+ * package's own scores are golden/reasoning (parity.test_reasoning).
  */
 #include <math.h>
 #include <setjmp.h>
@@ -292,7 +292,8 @@ static void hostile_answers(void **state)
 {
     (void)state;
     enum { SIZE = 1 << 17 };
-    static const char *const PATTERNS[] = {"(", "9", "1,", "[", "-", "\xff", "\xc3\x97", "2**", "{", "[1,", " "};
+    static const char *const PATTERNS[] = {"(",        "9",   "1,", "[",   "-", "\xff",
+                                           "\xc3\x97", "2**", "{",  "[1,", " "};
     static const char *const ENTRIES[] = {
         COUNTDOWN, FRACTION, SORT, COMPLEX, DATE, DAYS, PLAIN("1"), PLAIN(""),
         "{\"answer\": \"1\", \"metadata\": {\"task\": 1, \"result\": [\"a\", {}], \"numbers\": \"x\","

@@ -74,8 +74,10 @@ static void every_question_answers_itself(void **state)
         }
         struct procedural_config last;
         struct procedural_config beyond;
-        assert_int_equal(procedural_configure(procedural_at(t), levels - 1, NULL, &last), STATUS_OK);
-        assert_int_equal(procedural_configure(procedural_at(t), levels + 5, NULL, &beyond), STATUS_OK);
+        assert_int_equal(procedural_configure(procedural_at(t), levels - 1, NULL, &last),
+                         STATUS_OK);
+        assert_int_equal(procedural_configure(procedural_at(t), levels + 5, NULL, &beyond),
+                         STATUS_OK);
         assert_memory_equal(last.values, beyond.values, sizeof last.values);
     }
 }
@@ -183,7 +185,8 @@ static void bad_difficulty_is_refused(void **state)
         const char *keys;
         const char *message;
     } CASES[] = {
-        {"gcd", "{\"max_terms\": 3}", "gcd has no key 'max_terms'; it has min_numbers, max_numbers"},
+        {"gcd", "{\"max_terms\": 3}",
+         "gcd has no key 'max_terms'; it has min_numbers, max_numbers"},
         {"gcd", "{\"max_value\": 0}", "max_value is a whole number from 1 to 1e+12"},
         {"gcd", "{\"max_value\": 5.5}", "whole number"},
         {"gcd", "{\"max_value\": \"5\"}", "whole number"},
@@ -212,8 +215,9 @@ static void bad_difficulty_is_refused(void **state)
         {"base_conversion", "{\"min_base\": 7, \"max_base\": 7}"},
         {"spell_backward", "{\"min_word_len\": 30, \"max_word_len\": 31}"},
         {"decimal_arithmetic", "{\"precision\": 4}"},
-        {"complex_arithmetic", "{\"min_real\": 0, \"max_real\": 0, \"min_imag\": 0, \"max_imag\": 0,"
-                               "\"operations\": [\"/\"]}"},
+        {"complex_arithmetic",
+         "{\"min_real\": 0, \"max_real\": 0, \"min_imag\": 0, \"max_imag\": 0,"
+         "\"operations\": [\"/\"]}"},
     };
     for (size_t i = 0; i < sizeof EMPTY / sizeof EMPTY[0]; i++) {
         json_t *row;
@@ -231,8 +235,9 @@ static void widest_difficulty(void **state)
         const char *task;
         const char *keys;
     } CASES[] = {
-        {"basic_arithmetic", "{\"max_terms\": 64, \"max_digits\": 9, \"whitespace\": \"random\","
-                             "\"format_style\": \"natural\", \"operators\": [\"+\", \"-\", \"/\"]}"},
+        {"basic_arithmetic",
+         "{\"max_terms\": 64, \"max_digits\": 9, \"whitespace\": \"random\","
+         "\"format_style\": \"natural\", \"operators\": [\"+\", \"-\", \"/\"]}"},
         {"basic_arithmetic", "{\"allow_parentheses\": false, \"allow_negation\": false}"},
         {"chain_sum", "{\"max_terms\": 64, \"max_digits\": 15, \"allow_negation\": true}"},
         {"products", "{\"max_terms\": 32, \"max_digits\": 15, \"allow_negation\": true}"},

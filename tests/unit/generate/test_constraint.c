@@ -62,8 +62,8 @@ static void agrees_with_pcre(void **state)
         PCRE2_SIZE at;
         int64_t hits = 0;
         (void)snprintf(whole, sizeof whole, "^(?:%s)\\z", PATTERNS[p]);
-        pcre2_code *code = pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error,
-                                         &at, NULL);
+        pcre2_code *code =
+            pcre2_compile((PCRE2_SPTR)whole, PCRE2_ZERO_TERMINATED, PCRE2_UTF, &error, &at, NULL);
         assert_non_null(code);
         pcre2_match_data *data = pcre2_match_data_create_from_pattern(code, NULL);
         if (regex_open(&r, PATTERNS[p]) != STATUS_OK) {

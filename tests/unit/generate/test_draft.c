@@ -1,5 +1,5 @@
-/* The drafts' automaton against plain search over texts that grow side by side, and when it is full;
- * how far a guess goes by what steps cost. */
+/* The drafts' automaton against plain search over texts that grow side by side, and when it is
+ * full; how far a guess goes by what steps cost. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /*
- * Generation: tokens and log-probs don't depend on batch limits, page budgets or order, and equal the
- * training pass over the same tokens bit for bit, in every tier and both compute modes.
+ * Generation: tokens and log-probs don't depend on batch limits, page budgets or order, and equal
+ * the training pass over the same tokens bit for bit, in every tier and both compute modes.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -143,7 +143,8 @@ static void run_tier(enum cpu_tier tier, enum compute compute)
         {.drafts = DRAFTS_ALWAYS, .max_rows = 4, .page = 32},
         {.drafts = DRAFTS_NEVER, .prefill = 5},
     };
-    /* Every limit in the reference, every third one, shifted, elsewhere: it is the same scheduler. */
+    /* Every limit in the reference, every third one, shifted, elsewhere: it is the same scheduler.
+     */
     const bool all = tier == TIER_REF && compute == COMPUTE_F32;
     for (size_t i = all ? 0 : (size_t)tier % 3; i < sizeof LIMITS / sizeof LIMITS[0];
          i += all ? 1 : 3) {

@@ -1,6 +1,7 @@
 /*
- * Rows of very unequal length, as reasoning has them: 1,024 completions of geometric length (mean 64, at
- * most 503: the tiny model's context) over 32 slots. The slots stay busy without knowing any length.
+ * Rows of very unequal length, as reasoning has them: 1,024 completions of geometric length (mean
+ * 64, at most 503: the tiny model's context) over 32 slots. The slots stay busy without knowing any
+ * length.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /*
- * The scheduler with all that decides tokens: stop strings, constraint, penalties and scripted lengths,
- * over batch limits, page sizes, page budgets and preemption. Completions have the same bits.
+ * The scheduler with all that decides tokens: stop strings, constraint, penalties and scripted
+ * lengths, over batch limits, page sizes, page budgets and preemption. Completions have the same
+ * bits.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -343,8 +344,8 @@ static void work_is_counted(void **state)
     scene_close(&s);
 }
 
-/* Greedy samples of a prompt are one text: when one after the other is decoded, the guesses for all but
- * the first are right, and a step yields many tokens. */
+/* Greedy samples of a prompt are one text: when one after the other is decoded, the guesses for all
+ * but the first are right, and a step yields many tokens. */
 static void guesses_that_are_right_save_steps(void **state)
 {
     (void)state;
@@ -373,8 +374,8 @@ static void guesses_that_are_right_save_steps(void **state)
     scene_close(&s);
 }
 
-/* What a prompt's completions repeat of an earlier round is guessed from the first token on; texts that
- * are beside the point cost rows, never a bit. */
+/* What a prompt's completions repeat of an earlier round is guessed from the first token on; texts
+ * that are beside the point cost rows, never a bit. */
 static void earlier_texts_are_guessed_from(void **state)
 {
     enum { NOISE = 7 };

@@ -1,6 +1,6 @@
 /*
- * Several adapters that draw in one batch: each one's completions, log-probs and entropies have the bits
- * of a generation of its own, whatever shares the batch with them.
+ * Several adapters that draw in one batch: each one's completions, log-probs and entropies have the
+ * bits of a generation of its own, whatever shares the batch with them.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,7 @@
 /*
  * Paged K/V: sequences keep their rows through fork, truncate, append and reuse of pages; budgets
- * end in messages; a random walk is checked against plain copies. Each with rows of floats and of bf16.
+ * end in messages; a random walk is checked against plain copies. Each with rows of floats and of
+ * bf16.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,8 +36,8 @@ static struct kv_cache *open_cache(void **state)
 }
 
 /* Element d of a position's key or value, and its size. */
-static unsigned char *place_of(const struct kv_cache *c, int64_t seq, int64_t position, int k, int d,
-                               size_t *size)
+static unsigned char *place_of(const struct kv_cache *c, int64_t seq, int64_t position, int k,
+                               int d, size_t *size)
 {
     unsigned char *base = k % 2 ? kv_cache_values(c, k / 2) : kv_cache_keys(c, k / 2);
     *size = kv_cache_rounded(c) ? sizeof(uint16_t) : sizeof(float);

@@ -1,6 +1,6 @@
 /*
- * Predicted costs of units against what is packed, row for row; and how evenly groups of very unequal
- * completions are dealt to ranks by them.
+ * Predicted costs of units against what is packed, row for row; and how evenly groups of very
+ * unequal completions are dealt to ranks by them.
  */
 #include <math.h>
 #include <setjmp.h>

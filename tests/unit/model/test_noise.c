@@ -1,6 +1,7 @@
 /*
- * Dropout and embedding noise of a training pass: keyed, so that batching and recomputation change no
- * bit; right in the mean; gone without a key; and with the gradient of what the forward computed.
+ * Dropout and embedding noise of a training pass: keyed, so that batching and recomputation change
+ * no bit; right in the mean; gone without a key; and with the gradient of what the forward
+ * computed.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -49,8 +50,8 @@ static void world_close(struct world *w)
     ops_context_close(&w->ops);
 }
 
-/* Log-probs of units [first, first + count) and, where `grad` is wanted, the parameters' gradient of
- * their sum. */
+/* Log-probs of units [first, first + count) and, where `grad` is wanted, the parameters' gradient
+ * of their sum. */
 static void run(struct world *w, int first, int count, int flags, const struct pass_noise *noise,
                 float *logp, float *grad)
 {

@@ -1,6 +1,7 @@
 /*
  * The reference of full training: what it says stays while the policy moves, the policy is itself
- * again afterwards, mixing moves it, a checkpoint keeps it; the derivative in the entropies reaches the weights.
+ * again afterwards, mixing moves it, a checkpoint keeps it; the derivative in the entropies reaches
+ * the weights.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,7 @@
 /*
- * A tree whose branches begin alike, or are the same, against the same branches as units of their own:
- * log-probs, entropies and the reference's log-probs bit for bit, gradients up to the order of sums.
+ * A tree whose branches begin alike, or are the same, against the same branches as units of their
+ * own: log-probs, entropies and the reference's log-probs bit for bit, gradients up to the order of
+ * sums.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,6 +1,6 @@
 /*
- * Limits of a step's products: costs of a model's rows against its shapes, and what a unit pass counts
- * as work.
+ * Limits of a step's products: costs of a model's rows against its shapes, and what a unit pass
+ * counts as work.
  */
 #include <math.h>
 #include <setjmp.h>

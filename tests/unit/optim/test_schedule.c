@@ -64,7 +64,8 @@ static void warmups_are_whole_steps(void **state)
 static void a_rate_of_zero_divides_nothing(void **state)
 {
     (void)state;
-    const struct schedule_config c = configure(SCHEDULE_COSINE_WITH_MIN_LR, 0, "{\"min_lr\": 1e-5}");
+    const struct schedule_config c =
+        configure(SCHEDULE_COSINE_WITH_MIN_LR, 0, "{\"min_lr\": 1e-5}");
     assert_true(schedule_multiplier(&c, 0, 3, 9) == 1);
 }
 
@@ -114,8 +115,8 @@ static void wrong_options_are_named(void **state)
 static void groups_fall_together(void **state)
 {
     (void)state;
-    const struct schedule_config c =
-        configure(SCHEDULE_REDUCE_ON_PLATEAU, 0, "{\"patience\": 0, \"factor\": 0.5, \"min_lr\": 1e-4}");
+    const struct schedule_config c = configure(
+        SCHEDULE_REDUCE_ON_PLATEAU, 0, "{\"patience\": 0, \"factor\": 0.5, \"min_lr\": 1e-4}");
     const double start[SCHEDULE_GROUPS] = {1e-3, 2e-4, 1.6e-2};
     struct schedule_state s;
     schedule_start(&s, &c, start);

@@ -92,7 +92,8 @@ static void the_page_is_the_table(void **state)
     char *kept = read_all(path);
     assert_int_equal(recipe_keys_page(&made), STATUS_OK);
     if (strcmp(made, kept) != 0) {
-        fail_msg("%s is not what the schema says; run: graft validate --keys > .docs/keys.md", path);
+        fail_msg("%s is not what the schema says; run: graft validate --keys > .docs/keys.md",
+                 path);
     }
     free(made);
     free(kept);
@@ -134,7 +135,8 @@ static void differences_have_tests(void **state)
         const char *next = strstr(line + 1, "\n- **");
         assert_true(link && (!next || link < next));
         link += strlen("([test](../");
-        (void)snprintf(path, sizeof path, "%s/%.*s", source_folder(), (int)strcspn(link, ")"), link);
+        (void)snprintf(path, sizeof path, "%s/%.*s", source_folder(), (int)strcspn(link, ")"),
+                       link);
         if (access(path, R_OK) != 0) {
             fail_msg("%s is not there", path);
         }
@@ -249,8 +251,8 @@ static void neutral_values_pass_others_are_told(void **state)
 {
     (void)state;
     struct recipe r;
-    assert_int_equal(open_with(&r, RECIPE_SFT, "local_rank: -1\nfp16_opt_level: O1\nuse_ipex: no\n"),
-                     STATUS_OK);
+    assert_int_equal(
+        open_with(&r, RECIPE_SFT, "local_rank: -1\nfp16_opt_level: O1\nuse_ipex: no\n"), STATUS_OK);
     assert_int_equal(r.notes.count, 0);
     recipe_close(&r);
     assert_int_equal(open_with(&r, RECIPE_SFT, "use_ipex: true\nuse_vllm: true\n"), STATUS_OK);

@@ -1,5 +1,5 @@
-/* Recipes in the vocabulary of Open-R1 and TRL (tests/data/recipes) load, resolve and mean what they
- * mean there. */
+/* Recipes in the vocabulary of Open-R1 and TRL (tests/data/recipes) load, resolve and mean what
+ * they mean there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,8 +20,8 @@ static void open_recipe_on(struct recipe *r, enum recipe_method method, const ch
 {
     char path[4096];
     const char *folder = getenv("GRAFT_SOURCE");
-    char *overrides[] = {(char[]){"model_name_or_path=other.gguf"}, (char[]){"dataset_name=x.jsonl"},
-                         (char[]){"output_dir=out"}};
+    char *overrides[] = {(char[]){"model_name_or_path=other.gguf"},
+                         (char[]){"dataset_name=x.jsonl"}, (char[]){"output_dir=out"}};
     (void)snprintf(path, sizeof path, "%s/tests/data/recipes/%s", folder ? folder : ".", name);
     if (recipe_open(r, method, path, 3, overrides) != STATUS_OK ||
         recipe_resolve(r, ranks) != STATUS_OK) {
@@ -133,8 +133,8 @@ static void grpo_with_an_adapter(void **state)
     recipe_close(&r);
 }
 
-/* Each of Open-R1's recipes from the facts of spec open-r1.md 5: what they come to on 8 ranks, or the 7
- * that train beside a server of completions. */
+/* Each of Open-R1's recipes from the facts of spec open-r1.md 5: what they come to on 8 ranks, or
+ * the 7 that train beside a server of completions. */
 static const struct {
     const char *name;
     enum recipe_method method;
@@ -148,14 +148,15 @@ static const struct {
 } OPEN_R1[] = {
     {"r1_distill_7b_sft", RECIPE_SFT, 8, 4e-5, SCHEDULE_COSINE_WITH_MIN_LR, 32768, 5, 0, 128},
     {"olympic_coder_7b_sft", RECIPE_SFT, 8, 1e-5, SCHEDULE_COSINE_WITH_MIN_LR, 32768, 10, 0, 128},
-    {"olympic_coder_32b_sft", RECIPE_SFT, 128, 4e-5, SCHEDULE_COSINE_WITH_MIN_LR, 22528, 10, 0, 128},
+    {"olympic_coder_32b_sft", RECIPE_SFT, 128, 4e-5, SCHEDULE_COSINE_WITH_MIN_LR, 22528, 10, 0,
+     128},
     {"openr1_qwen_7b_sft", RECIPE_SFT, 8, 5e-5, SCHEDULE_LINEAR, 32768, 3, 0, 16},
     {"r1_distill_1.5b_grpo", RECIPE_GRPO, 8, 1e-6, SCHEDULE_COSINE_WITH_MIN_LR, 2048, 1, 16, 512},
     {"qwen2.5_1.5b_grpo", RECIPE_GRPO, 8, 2e-5, SCHEDULE_COSINE, 1024, 1, 16, 512},
     {"qwen2.5_1.5b_grpo_code", RECIPE_GRPO, 7, 5e-6, SCHEDULE_COSINE_WITH_MIN_LR, 2048, 1, 14, 448},
     {"qwen2.5_1.5b_grpo_ioi", RECIPE_GRPO, 7, 5e-6, SCHEDULE_COSINE_WITH_MIN_LR, 2048, 1, 14, 448},
-    {"qwen2.5_coder_7b_grpo_codeforces", RECIPE_GRPO, 8, 1e-6, SCHEDULE_CONSTANT_WITH_WARMUP, 8192, 4,
-     16, 1024},
+    {"qwen2.5_coder_7b_grpo_codeforces", RECIPE_GRPO, 8, 1e-6, SCHEDULE_CONSTANT_WITH_WARMUP, 8192,
+     4, 16, 1024},
     {"filter_dapo", RECIPE_GRPO, 8, 1e-6, SCHEDULE_LINEAR, 32000, 3, 8, 64},
     {"filter_python", RECIPE_GRPO, 8, 1e-6, SCHEDULE_LINEAR, 16000, 3, 8, 64},
     {"filter_demo", RECIPE_GRPO, 8, 1e-6, SCHEDULE_LINEAR, 4096, 3, 8, 64},
@@ -176,7 +177,8 @@ static void check_open_r1(size_t i, struct recipe *r)
     assert_int_equal(r->num_generations, OPEN_R1[i].group);
     assert_int_equal(r->generation_batch_size, OPEN_R1[i].round);
     assert_non_null(strstr(r->system_prompt, "<answer>\n...\n</answer>"));
-    assert_int_equal(r->loss_type, strstr(OPEN_R1[i].name, "codeforces") ? LOSS_DR_GRPO : LOSS_BNPO);
+    assert_int_equal(r->loss_type,
+                     strstr(OPEN_R1[i].name, "codeforces") ? LOSS_DR_GRPO : LOSS_BNPO);
 }
 
 static void each_of_open_r1s_recipes(void **state)
@@ -205,7 +207,8 @@ static void the_wrong_number_of_ranks_is_explained(void **state)
                    folder ? folder : ".");
     assert_int_equal(recipe_open(&r, RECIPE_GRPO, path, 1, overrides), STATUS_OK);
     assert_int_equal(recipe_resolve(&r, 8), STATUS_RECIPE);
-    assert_non_null(strstr(status_message(), "512 completions a round is no multiple of num_generations 14"));
+    assert_non_null(
+        strstr(status_message(), "512 completions a round is no multiple of num_generations 14"));
     recipe_close(&r);
     status_clear();
 }

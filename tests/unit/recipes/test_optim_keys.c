@@ -110,7 +110,8 @@ static void rows_and_choices_agree(void **state)
     }
 }
 
-static const char BASE[] = "model_name_or_path: m\noutput_dir: o\ndataset_name: d\nuse_peft: true\n";
+static const char BASE[] =
+    "model_name_or_path: m\noutput_dir: o\ndataset_name: d\nuse_peft: true\n";
 
 static void open_resolved(struct recipe *r, const char *more)
 {
@@ -183,8 +184,8 @@ static void what_does_not_fit_is_refused(void **state)
         char text[TEXT];
         const bool full = strstr(CASES[i].text, "use_peft") != NULL;
         (void)snprintf(text, sizeof text, "%.*s%s",
-                       (int)(full ? strstr(BASE, "use_peft") - BASE : (ptrdiff_t)strlen(BASE)), BASE,
-                       CASES[i].text);
+                       (int)(full ? strstr(BASE, "use_peft") - BASE : (ptrdiff_t)strlen(BASE)),
+                       BASE, CASES[i].text);
         enum status status = recipe_open_text(&r, CASES[i].method, "x", text);
         if (status == STATUS_OK) {
             status = recipe_resolve(&r, 1);

@@ -66,7 +66,8 @@ static void recipe_keys_reach_a_reward(void **state)
         struct reward_set set;
         const char *const name = reward_at(i)->name;
         if (reward_at(i)->isolated) {
-            continue; /* opens a sandbox, a program or a library: test_code_rewards, custom_reward */
+            continue; /* opens a sandbox, a program or a library: test_code_rewards, custom_reward
+                       */
         }
         assert_int_equal(reward_set_open(&set, &name, 1, parameters), STATUS_OK);
         reward_set_close(&set);

@@ -248,7 +248,8 @@ static void both_generations_of_names_are_read(void **state)
     assert_true(recipe_given(&r, "quantize"));
     assert_false(recipe_given(&r, "seed"));
     assert_int_equal(r.notes.count, 6); /* 4 old names; report_to, chunked_nll */
-    assert_non_null(strstr(r.notes.items[0], "key 'torch_dtype' is an old one: its name is now dtype"));
+    assert_non_null(
+        strstr(r.notes.items[0], "key 'torch_dtype' is an old one: its name is now dtype"));
     assert_non_null(strstr(r.notes.items[4], "x.yaml:9:1: key 'report_to' has no effect"));
     recipe_close(&r);
     assert_int_equal(open_text(&r, RECIPE_GRPO, "scale_rewards: false\ntop_k: null\n"

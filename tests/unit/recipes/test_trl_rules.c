@@ -1,8 +1,8 @@
 /*
- * Every error and warning that TRL's configs and trainers and Transformers' TrainingArguments give, a
- * case each in tests/data/rules/cases.jsonl: Graft refuses the same keys by name, says the same in a
- * note, takes them for a reason, or the thing cannot come up. tests/data/rules/check.py holds the list
- * against the installed packages.
+ * Every error and warning that TRL's configs and trainers and Transformers' TrainingArguments give,
+ * a case each in tests/data/rules/cases.jsonl: Graft refuses the same keys by name, says the same
+ * in a note, takes them for a reason, or the thing cannot come up. tests/data/rules/check.py holds
+ * the list against the installed packages.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -72,8 +72,8 @@ static void check_refused(const json_t *c, enum status status)
                      status_message());
         }
     }
-    assert_true(k >= 2 || strstr(status_message(), "missing") || strstr(status_message(), "lines of") ||
-                strstr(status_message(), "at least"));
+    assert_true(k >= 2 || strstr(status_message(), "missing")
+                || strstr(status_message(), "lines of") || strstr(status_message(), "at least"));
 }
 
 static void check_noted(const json_t *c, const struct recipe *r)
@@ -197,7 +197,9 @@ static void defaults_of_other_methods_pass(void **state)
     static const struct refused_recipe OTHERS[] = {
         {"label_smoothing_factor: 0.1", {"label_smoothing_factor", "sft", "dpo"}, RECIPE_DPO},
         {"neftune_noise_alpha: 5", {"neftune_noise_alpha", "sft", "kto"}, RECIPE_KTO},
-        {"center_rewards_coefficient: 0.1", {"center_rewards_coefficient", "reward-model", "sft"}, 0},
+        {"center_rewards_coefficient: 0.1",
+         {"center_rewards_coefficient", "reward-model", "sft"},
+         0},
         {"packing: perhaps", {"packing", "dpo"}, RECIPE_DPO},
     };
     for (size_t i = 0; recipe_training_method(i); i++) {

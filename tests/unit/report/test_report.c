@@ -177,7 +177,8 @@ static void curve_points_lie_on_the_axes(void **state)
     free(text);
 }
 
-/* Values one last digit apart, huge and tiny ones, steps far from 0: an axis has a few ticks and ends. */
+/* Values one last digit apart, huge and tiny ones, steps far from 0: an axis has a few ticks and
+ * ends. */
 static void axes_end(void **state)
 {
     (void)state;

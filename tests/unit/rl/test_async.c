@@ -238,7 +238,8 @@ static void behaviour_is_the_older_policy_exactly(void **state)
     bench_close(&b);
 }
 
-/* Takes a late round back: everything is scored before the step, as where a round lasts for several. */
+/* Takes a late round back: everything is scored before the step, as where a round lasts for
+ * several. */
 static void score_early(struct bench *b, int64_t round)
 {
     struct live_round *live = live_of(b, round);
@@ -271,8 +272,8 @@ static char *log_of(struct bench *b)
     return text;
 }
 
-/* One pass over the rows that train and one over the others end in the gradient and the log of a pass
- * over all and then one over those that train: for every way to bound a ratio. */
+/* One pass over the rows that train and one over the others end in the gradient and the log of a
+ * pass over all and then one over those that train: for every way to bound a ratio. */
 static void late_scores_change_no_bit(void **state)
 {
     (void)state;

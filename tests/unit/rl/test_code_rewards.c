@@ -1,6 +1,6 @@
 /*
- * Code and contest rewards on small programs: what Open-R1 scores, its quirks, their mended forms, and
- * rows that describe no problem.
+ * Code and contest rewards on small programs: what Open-R1 scores, its quirks, their mended forms,
+ * and rows that describe no problem.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -103,15 +103,16 @@ static void test_languages(void **state)
         skip();
     }
     assert_true(sums("code", "", "bash", "```bash\nread a b; echo $((a + b))\n```") == 1.0);
-    assert_true(sums("code", "", "c",
-                     "```c\n#include <stdio.h>\nint main(void) { int a, b; scanf(\"%d %d\", &a, &b);"
-                     " printf(\"%d\\n\", a + b); }\n```")
-                == 1.0);
+    assert_true(
+        sums("code", "", "c",
+             "```c\n#include <stdio.h>\nint main(void) { int a, b; scanf(\"%d %d\", &a, &b);"
+             " printf(\"%d\\n\", a + b); }\n```")
+        == 1.0);
     assert_true(sums("code", "", "c", "```c\nint main( {\n```") == 0.0);
     char reason[REWARD_REASON_CAP];
-    assert_true(isnan(score("code", "",
-                            "{\"verification_info\": {\"language\": \"cobol\", \"test_cases\": [{}]}}",
-                            "x", reason)));
+    assert_true(isnan(score(
+        "code", "", "{\"verification_info\": {\"language\": \"cobol\", \"test_cases\": [{}]}}", "x",
+        reason)));
     assert_non_null(strstr(reason, "cobol"));
 }
 
@@ -128,7 +129,8 @@ static void test_quirks(void **state)
     const char *slow = PYTHON("a, b = map(int, input().split())\nprint(a + b, flush=True)\n"
                               "while a == 5: pass\n");
     assert_true(sums("code", "\"code_timeout\": 0.5", "python", slow) == 0.0);
-    assert_true(sums("code", "\"code_timeout\": 0.5, \"code_strict\": true", "python", slow) == 0.5);
+    assert_true(sums("code", "\"code_timeout\": 0.5, \"code_strict\": true", "python", slow)
+                == 0.5);
     const char *none = "{\"verification_info\": {\"test_cases\": []}}";
     assert_true(score("code", "", none, more, NULL) == 0.0);
     assert_true(isnan(score("code", "\"code_strict\": true", none, more, NULL)));
@@ -227,7 +229,8 @@ static void test_ioi(void **state)
                 == 1.0);
     assert_true(score("ioi_code", "", row, "```cpp\nint twice(int n) { return n + 2; }\n```", NULL)
                 == 0.0);
-    assert_true(score("ioi_code", "", row, "```cpp\nint twice(int n) { return }\n```", NULL) == 0.0);
+    assert_true(score("ioi_code", "", row, "```cpp\nint twice(int n) { return }\n```", NULL)
+                == 0.0);
     assert_true(score("ioi_code", "", row, "no code", NULL) == 0.0);
     assert_true(score("ioi_code", "\"code_eval_test_batch_size\": 0", row,
                       "```cpp\nint twice(int n) { return 2 * n; }\n```", NULL) == 0.0);

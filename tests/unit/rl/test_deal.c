@@ -1,6 +1,6 @@
 /*
- * Groups of a round to ranks: even by the tokens that the history expects, in turn where nothing tells
- * them apart, every group to one rank.
+ * Groups of a round to ranks: even by the tokens that the history expects, in turn where nothing
+ * tells them apart, every group to one rank.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -24,7 +24,8 @@ struct table {
     int32_t ids[CAP];
 };
 
-/* Round `n`: group g asks prompt g, whose completions have lengths around one drawn for the prompt. */
+/* Round `n`: group g asks prompt g, whose completions have lengths around one drawn for the prompt.
+ */
 static void make_round(struct table *t, uint32_t n)
 {
     t->r = (struct round){.groups = GROUPS, .group_size = SIZE, .group = t->group, .row = t->row,
@@ -34,9 +35,11 @@ static void make_round(struct table *t, uint32_t n)
         const double mean = -MEAN * log(1.0 - rng_uniform53(&of_prompt));
         t->group[g] = (struct rollout_group){.index = g, .prompt_count = 40};
         for (uint32_t k = 0; k < SIZE; k++) {
-            const struct rng_key key = {.seed = 7, .purpose = RNG_DATA, .step = n, .row = g, .sample = k};
+            const struct rng_key key = {
+                .seed = 7, .purpose = RNG_DATA, .step = n, .row = g, .sample = k};
             const int64_t count = 1 + (int64_t)(mean * (0.75 + 0.5 * rng_uniform53(&key)));
-            t->row[g * SIZE + k] = (struct rollout_row){.ids = t->ids, .count = count < CAP ? count : CAP};
+            t->row[g * SIZE + k] =
+                (struct rollout_row){.ids = t->ids, .count = count < CAP ? count : CAP};
         }
     }
 }
@@ -71,7 +74,8 @@ static void long_groups_are_spread(void **state)
     static struct table t;
     struct rollout_history *h;
     assert_int_equal(rollout_history_open(&h, 1 << 20), STATUS_OK);
-    const struct rollout_config c = {.group_size = SIZE, .max_completion_length = CAP, .history = h};
+    const struct rollout_config c = {
+        .group_size = SIZE, .max_completion_length = CAP, .history = h};
     make_round(&t, 0);
     assert_int_equal(rollout_history_add(h, &t.r), STATUS_OK);
     for (int ranks = 2; ranks <= MOST_RANKS; ranks++) {

@@ -1,8 +1,8 @@
 /*
  * Distillation without golden data: divergences are zero between equals and non-negative, gradients
  * are their derivatives for every kind of decoder, micro-batches show in no bit, rows take their
- * forms, what cannot be trained on is refused. The tokenizer is tests/data/tokenizer/byte_level: <s>
- * 2, <|user|> 1, <|end|> 0 (its eos), "hello" 38, " world" 43.
+ * forms, what cannot be trained on is refused. The tokenizer is tests/data/tokenizer/byte_level:
+ * <s> 2, <|user|> 1, <|end|> 0 (its eos), "hello" 38, " world" 43.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -221,9 +221,10 @@ static const struct {
 static void rows_take_their_forms(void **state)
 {
     (void)state;
-    static const char TEMPLATE[] = "{%- for m in messages -%}{{ '<|user|>' + m.content + '<|end|>' }}"
-                                   "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|user|>' }}"
-                                   "{%- endif -%}";
+    static const char TEMPLATE[] =
+        "{%- for m in messages -%}{{ '<|user|>' + m.content + '<|end|>' }}"
+        "{%- endfor -%}{%- if add_generation_prompt -%}{{ '<|user|>' }}"
+        "{%- endif -%}";
     char folder[512];
     struct tokenizer *tokenizer;
     struct chat_template *chat;
@@ -238,7 +239,8 @@ static void rows_take_their_forms(void **state)
         char got[256] = "";
         size_t used = 0;
         json_t *row = json_loads(ROW_CASES[i].row, 0, NULL);
-        const enum status status = distill_add(&format, ROW_CASES[i].max_length, row, "row 4", &set);
+        const enum status status =
+            distill_add(&format, ROW_CASES[i].max_length, row, "row 4", &set);
         if (!ROW_CASES[i].want) {
             assert_int_equal(status, STATUS_INPUT);
             assert_non_null(strstr(status_message(), "row 4"));

@@ -1,6 +1,6 @@
 /*
- * Earlier rounds' completions: the newest of a prompt stays, the budget holds whatever comes, expected
- * lengths are means; against a plain list that keeps everything.
+ * Earlier rounds' completions: the newest of a prompt stays, the budget holds whatever comes,
+ * expected lengths are means; against a plain list that keeps everything.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
  * Judging beside the decoder: completions go to their judges as they end, verdicts find their rows
- * whatever the order, a round lasts as long as the longer of the two and not their sum, and neither a
- * judge that blocks nor one that is given up holds anybody.
+ * whatever the order, a round lasts as long as the longer of the two and not their sum, and neither
+ * a judge that blocks nor one that is given up holds anybody.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -42,7 +42,8 @@ static void nap(double seconds)
     (void)nanosleep(&t, NULL);
 }
 
-/* Scores a completion by its number of bytes, after a delay; those that begin with "whole" never. */
+/* Scores a completion by its number of bytes, after a delay; those that begin with "whole" never.
+ */
 static json_t *parameters(const char *delay, int workers, double timeout)
 {
     char program[512];

@@ -1,6 +1,6 @@
 /*
- * The policy objectives without golden data: every loss type's derivatives are its slopes, masks and
- * corrections by hand, the quantile of torch, bounds of the sampler's ratios.
+ * The policy objectives without golden data: every loss type's derivatives are its slopes, masks
+ * and corrections by hand, the quantile of torch, bounds of the sampler's ratios.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -184,7 +184,8 @@ static void the_floor_is_a_quantile(void **state)
 static void weights_add_up_to_the_window(void **state)
 {
     (void)state;
-    /* Two micro-batches of one rank with two rows each of 3 and 1 tokens; loss 1 for every token. */
+    /* Two micro-batches of one rank with two rows each of 3 and 1 tokens; loss 1 for every token.
+     */
     const struct objective_scale s = {.rows = 4, .round_tokens = 8, .rounds = 1, .micro_tokens = 4,
                                       .micro_batches = 2, .max_completion_length = 5};
     static const struct {

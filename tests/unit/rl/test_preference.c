@@ -1,7 +1,7 @@
 /*
  * DPO and KTO over a tiny model, without golden data: gradients are the losses' derivatives (the
- * divergence held still), evaluation says what training says of the same rows, micro-batches show in
- * no bit, rows without a prompt have one prediction less, the reference moves when it is time.
+ * divergence held still), evaluation says what training says of the same rows, micro-batches show
+ * in no bit, rows without a prompt have one prediction less, the reference moves when it is time.
  */
 #include <math.h>
 #include <setjmp.h>

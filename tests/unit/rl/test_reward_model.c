@@ -76,8 +76,9 @@ static const char *const BAD[] = {
 static void rows_become_sequences(void **state)
 {
     (void)state;
-    static const char TEMPLATE[] = "{%- for m in messages -%}{{ '<|user|>' + m.content + '<|end|>' }}"
-                                   "{%- endfor -%}";
+    static const char TEMPLATE[] =
+        "{%- for m in messages -%}{{ '<|user|>' + m.content + '<|end|>' }}"
+        "{%- endfor -%}";
     char folder[512];
     struct tokenizer *tokenizer;
     struct chat_template *chat;

@@ -33,7 +33,8 @@ static void rewards_are_found_by_every_name(void **state)
     }
     /* One name in both vocabularies, two rewards. */
     assert_ptr_not_equal(reward_find("accuracy_reward"), reward_find("accuracy"));
-    assert_ptr_not_equal(reward_find("repetition_penalty"), reward_find("repetition_penalty_reward"));
+    assert_ptr_not_equal(reward_find("repetition_penalty"),
+                         reward_find("repetition_penalty_reward"));
     assert_ptr_equal(reward_find("soft_overlong_punishment_reward"),
                      reward_find("soft_overlong_punishment"));
     assert_null(reward_at(-1));
@@ -85,10 +86,11 @@ static void parameters_are_read_and_checked(void **state)
     assert_null(v.json[4]);
     close_values(&v);
 
-    assert_int_equal(open_with("{\"factor\": -1.5, \"test_count\": 4.0, \"test_flag\": true,"
-                               "\"test_text\": \"cpp\", \"test_texts\": [\"a\", \"b\"], \"other\": 1}",
-                               &v),
-                     STATUS_OK);
+    assert_int_equal(
+        open_with("{\"factor\": -1.5, \"test_count\": 4.0, \"test_flag\": true,"
+                  "\"test_text\": \"cpp\", \"test_texts\": [\"a\", \"b\"], \"other\": 1}",
+                  &v),
+        STATUS_OK);
     assert_true(v.number[0] == -1.5 && v.number[1] == 4.0 && v.number[2] == 1.0);
     assert_string_equal(json_string_value(v.json[3]), "cpp");
     assert_int_equal(json_array_size(v.json[4]), 2);

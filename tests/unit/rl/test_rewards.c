@@ -194,7 +194,8 @@ static void tokens_decide(void **state)
         {.completion = "", .tokens = 101}, {.completion = "", .tokens = -1},
     };
     score_call("soft_overlong_punishment",
-               "{\"max_completion_len\": 100, \"soft_punish_cache\": 20}", NULL, lengths, 6, scores);
+               "{\"max_completion_len\": 100, \"soft_punish_cache\": 20}", NULL, lengths, 6,
+               scores);
     assert_true(scores[0] == 0 && scores[1] == -0.05 && scores[2] == -0.5 && scores[3] == -1);
     assert_true(scores[4] == -1 && isnan(scores[5]));
     score_call("soft_overlong_punishment",
@@ -212,8 +213,10 @@ static void accuracy_asks_the_judge(void **state)
         assert_true(score_one(NAMES[i], NULL, ROW, "a</think> \\boxed{8}") == 0);
         assert_true(score_one(NAMES[i], NULL, ROW, "a</think> so it is $7$") == 0); /* unanchored */
         assert_true(isnan(score_one(NAMES[i], NULL, NULL, "a</think> \\boxed{7}")));
-        assert_true(isnan(score_one(NAMES[i], NULL, "{\"solution\": \"\"}", "a</think> \\boxed{7}")));
-        assert_true(isnan(score_one(NAMES[i], NULL, "{\"solution\": [1]}", "a</think> \\boxed{7}")));
+        assert_true(
+            isnan(score_one(NAMES[i], NULL, "{\"solution\": \"\"}", "a</think> \\boxed{7}")));
+        assert_true(
+            isnan(score_one(NAMES[i], NULL, "{\"solution\": [1]}", "a</think> \\boxed{7}")));
         assert_true(score_one(NAMES[i], NULL, "{\"answer\": 7}", "a</think> \\boxed{7}") == 1);
         assert_true(score_one(NAMES[i], NULL, "{\"answer\": 7.5}", "a</think> \\boxed{7.5}") == 1);
     }
@@ -224,8 +227,9 @@ static void accuracy_asks_the_judge(void **state)
     assert_true(score_one("reasoning_accuracy_reward", "{\"reasoning_delimiters\": \"<answer>\"}",
                           ROW, text) == 1);
     assert_true(score_one("reasoning_accuracy_reward",
-                          "{\"reasoning_delimiters\": [\"<end>\", \"<answer>\", \"</think>\"]}", ROW,
-                          text) == 1);
+                          "{\"reasoning_delimiters\": [\"<end>\", \"<answer>\", \"</think>\"]}",
+                          ROW, text)
+                == 1);
     assert_true(score_one("reasoning_accuracy_reward", "{\"reasoning_delimiters\": [\"<end>\"]}",
                           ROW, text) == 0);
 }
@@ -310,10 +314,13 @@ static void procedural_rows_name_their_judge(void **state)
         }
     }
     /* Metadata as data sets keep it, and rows without a task. */
-    assert_true(score_one("procedural", NULL,
-                          "{\"answer\": \"15\", \"metadata\": \"{\\\"source_dataset\\\": \\\"gcd\\\"}\"}",
-                          "15") == 1.0);
-    assert_true(isnan(score_one("procedural", NULL, "{\"answer\": \"15\", \"metadata\": {}}", "15")));
+    assert_true(
+        score_one("procedural", NULL,
+                  "{\"answer\": \"15\", \"metadata\": \"{\\\"source_dataset\\\": \\\"gcd\\\"}\"}",
+                  "15")
+        == 1.0);
+    assert_true(
+        isnan(score_one("procedural", NULL, "{\"answer\": \"15\", \"metadata\": {}}", "15")));
     assert_true(isnan(score_one("procedural", NULL, "{\"task\": \"gcd\"}", "15")));
     assert_true(isnan(score_one("procedural", NULL, NULL, "15")));
     struct reward_set set;

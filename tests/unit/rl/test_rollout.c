@@ -77,7 +77,8 @@ struct bench {
 static void bench_open(struct bench *b, bool foreign, bool logps)
 {
     char path[4096];
-    *b = (struct bench){.logps = logps, .rewards = {.items = {{.reward = &LENGTH, .name = "length"}}, .count = 1},
+    *b = (struct bench){.logps = logps,
+                        .rewards = {.items = {{.reward = &LENGTH, .name = "length"}}, .count = 1},
                         .weights = {1.0}};
     (void)snprintf(path, sizeof path, "%s/tests/data/tokenizer/byte_level", source_folder());
     assert_int_equal(tokenizer_open_folder(&b->tokenizer, path), STATUS_OK);
@@ -198,7 +199,8 @@ static void rewards_of_calls_see_slices(void **state)
         int64_t calls;
         int64_t first;
         int64_t last;
-    } CASES[] = {{0, 1, 6, 6}, {6, 1, 6, 6}, {3, 2, 3, 3}, {2, 3, 2, 2}, {4, 2, 4, 2}, {9, 1, 6, 6}};
+    } CASES[] = {{0, 1, 6, 6}, {6, 1, 6, 6}, {3, 2, 3, 3},
+                 {2, 3, 2, 2}, {4, 2, 4, 2}, {9, 1, 6, 6}};
     for (size_t k = 0; k < sizeof CASES / sizeof CASES[0]; k++) {
         struct bench b;
         struct round round;

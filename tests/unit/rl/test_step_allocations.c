@@ -1,6 +1,6 @@
 /*
- * The training part of a GRPO step, from packing to the gradients of the adapter, allocates nothing once
- * the largest step has been seen; whole steps with their log lines keep no block.
+ * The training part of a GRPO step, from packing to the gradients of the adapter, allocates nothing
+ * once the largest step has been seen; whole steps with their log lines keep no block.
  */
 #include <math.h>
 #include <setjmp.h>

@@ -1,4 +1,5 @@
-/* Journals: what was appended comes back; a torn or damaged end, another key and no file do not hurt. */
+/* Journals: what was appended comes back; a torn or damaged end, another key and no file do not
+ * hurt. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /*
- * Integer codes and scales of the block types: together they are the values of quant_decode, bit for
- * bit; codes have the range that the products rely on; a type without codes says so.
+ * Integer codes and scales of the block types: together they are the values of quant_decode, bit
+ * for bit; codes have the range that the products rely on; a type without codes says so.
  */
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,7 +1,7 @@
 /*
- * A step allocates nothing: training steps after the first make no call at all, nor do the clip and the
- * update of any optimizer; a generation makes as many for long completions as for short. Log lines and
- * checkpoints may allocate, but keep nothing.
+ * A step allocates nothing: training steps after the first make no call at all, nor do the clip and
+ * the update of any optimizer; a generation makes as many for long completions as for short. Log
+ * lines and checkpoints may allocate, but keep nothing.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -99,7 +99,8 @@ static void a_training_step_allocates_nothing(void **state)
 static void open_params(struct param_set *p, const struct optim_config *c)
 {
     static const int64_t SHAPES[][2] = {{4, 96}, {64, 4}, {300, 1}};
-    static const char *const LORA[] = {"q_proj.lora_A.weight", "q_proj.lora_B.weight", "q_proj.bias"};
+    static const char *const LORA[] = {"q_proj.lora_A.weight", "q_proj.lora_B.weight",
+                                       "q_proj.bias"};
     static const char *const WHOLE[] = {"q_proj.weight", "o_proj.weight", "q_proj.bias"};
     const char *const *names = c->kind == OPTIM_MUON ? WHOLE : LORA;
     struct param_layout layout;

@@ -1,6 +1,6 @@
 /*
- * The loop's rules for the best model, with a method that learns one number: which checkpoints stay, what
- * trainer_state.json says, which weights a run ends with, also after a resume.
+ * The loop's rules for the best model, with a method that learns one number: which checkpoints
+ * stay, what trainer_state.json says, which weights a run ends with, also after a resume.
  */
 #include <math.h>
 #include <setjmp.h>
