@@ -5,7 +5,8 @@ source=${GRAFT_SOURCE:?set GRAFT_SOURCE to the source folder}
 cd "$source" || exit 1
 compiler=${CC:-cc}
 
-includes=$(pkg-config --cflags jansson yaml-0.1 libpcre2-8 2>/dev/null)
+includes=$(pkg-config --cflags jansson yaml-0.1 libpcre2-8 hdf5-openmpi ompi-c |
+    sed 's/-I/-isystem /g') || exit 1
 warnings="-Wall -Wextra -Wshadow -Wconversion -Wundef -Wstrict-prototypes -Werror"
 export compiler includes warnings
 
