@@ -3,7 +3,6 @@
 #include "recipes/grpo_training.h"
 #include "recipes/memory_internal.h"
 #include "recipes/population.h"
-#include "trainer/store/state_h5.h"
 
 /* A member as far as its memory tells: attached, without values. */
 struct planned {
@@ -86,10 +85,8 @@ enum status population_plan(struct run *leader, const struct command_args *args,
     struct memory_request q;
     struct planned m = {0};
     int64_t largest = 0;
-    char version[32];
     TRY(run_open_data(leader));
-    TRY(comm_agree(&leader->comm, state_h5_version(version, sizeof version)));
-    leader->process = measure_process();
+    TRY(run_load_store(leader));
     q = memory_request_of(leader, true);
     q.batch_fixed = false;
     enum status status = add_members(leader, args, &q, &largest);

@@ -450,18 +450,22 @@ static enum status attach_full(struct run *r, const struct optim_config *optim)
                   : model_full_bind(r->model, &r->params);
 }
 
-/* Training writes checkpoints: their library is asked for before hours of work, not after, and its
- * memory is the process's. */
-static enum status load_store(const struct run *r)
+enum status run_load_store(struct run *r)
 {
     char version[32];
-    return r->comm.rank == 0 ? state_h5_version(version, sizeof version) : STATUS_OK;
+    const bool writes = r->comm.rank == 0;
+    TRY(comm_agree(&r->comm, writes ? state_h5_version(version, sizeof version) : STATUS_OK));
+    r->process = measure_process();
+    return STATUS_OK;
 }
 
 enum status run_attach(struct run *r, const struct optim_config *optim)
 {
-    TRY(comm_agree(&r->comm, optim ? load_store(r) : STATUS_OK));
-    r->process = measure_process();
+    if (optim) {
+        TRY(run_load_store(r));
+    } else {
+        r->process = measure_process();
+    }
     const bool adapter = r->recipe.use_peft || r->recipe.adapter_name_or_path;
     return comm_agree(&r->comm, adapter ? attach_adapter(r, optim) : attach_full(r, optim));
 }

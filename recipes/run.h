@@ -75,6 +75,10 @@ MUST_USE enum status run_open_member(struct run *r, const struct run *leader,
 /* Opens the train split and, when there is one, the test split. Fails with RECIPE or INPUT. */
 MUST_USE enum status run_open_data(struct run *r);
 
+/* Loads what writes checkpoints on the rank that does, before hours of work and not after, and takes
+ * r->process with it in. Collective. Fails with DEVICE. */
+MUST_USE enum status run_load_store(struct run *r);
+
 /* Attaches what is trained: a new adapter, adapter_name_or_path, or all weights; seals and
  * initialises the parameters. Fails with RECIPE when the optimizer cannot train them. */
 MUST_USE enum status run_attach(struct run *r, const struct optim_config *optim);
