@@ -41,3 +41,19 @@ kill_session() {
     pkill -KILL -s "$1" 2>/dev/null || true
     wait "$1" 2>/dev/null || true
 }
+
+# Two models, $scratch/model1 and model2, with the tokenizer of $1 and $scratch/rows.jsonl as data: a
+# student and a teacher that is not the student, whose loss would be 0.
+tiny_models() { # tokenizer
+    local seed
+    cat >"$scratch/config.json" <<'JSON'
+{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
+ "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 1024, "initializer_range": 0.3,
+ "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "tie_word_embeddings": false}
+JSON
+    for seed in 1 2; do
+        ranks 1 sft init_from_config="$scratch/config.json" tokenizer_name_or_path="$1" \
+            dataset_name="$scratch/rows.jsonl" output_dir="$scratch/model$seed" max_steps=1 \
+            learning_rate=0 seed=$seed >/dev/null
+    done
+}

@@ -13,17 +13,7 @@ for a in 11 23 35 47 52 68 70 84; do
     echo "{\"prompt\": \"$a+30=\", \"completion\": \"$((a + 30))\"}"
 done >"$scratch/rows.jsonl"
 
-# A teacher that is not the student, whose loss would be 0.
-cat >"$scratch/config.json" <<'JSON'
-{"model_type": "llama", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
- "num_attention_heads": 2, "num_key_value_heads": 2, "vocab_size": 1024, "initializer_range": 0.3,
- "max_position_embeddings": 128, "rms_norm_eps": 1e-6, "tie_word_embeddings": false}
-JSON
-for seed in 1 2; do
-    ranks 1 sft init_from_config="$scratch/config.json" tokenizer_name_or_path="$model" \
-        dataset_name="$scratch/rows.jsonl" output_dir="$scratch/model$seed" max_steps=1 \
-        learning_rate=0 seed=$seed >/dev/null
-done
+tiny_models "$model"
 
 differ() { # file folder folder
     cmp -s "$2/$1" "$3/$1" && { echo "$2 and $3 are the same run"; exit 1; }
