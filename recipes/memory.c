@@ -13,7 +13,7 @@ enum {
     IMAGE_STEP = 16 << 20,  /* of state_h5.c */
     SET_IN_FILE = 2500,     /* of HDF5's own for a dataset: in the image */
     SET_IN_HDF5 = 17 << 10, /* and in its caches, until the file is closed */
-    TOUCHED_LATER = 8 << 20, /* pages of libraries and small buffers that a run comes to use */
+    TOUCHED_LATER = 10 << 20, /* libraries and small buffers that a run comes to use: 7 to 8 seen */
     OUTPUT_ARRAYS = 7,      /* floats a log-prob has besides the activations */
     PREVIEW = 96
 };

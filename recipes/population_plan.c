@@ -4,6 +4,11 @@
 #include "recipes/memory_internal.h"
 #include "recipes/population.h"
 
+enum {
+    MEMBER_BYTES = 256 << 10, /* recipe, journal, round and open files of a member */
+    TENSOR_BYTES = 1 << 10    /* name, hook and places of one of its tensors */
+};
+
 /* A member as far as its memory tells: attached, without values. */
 struct planned {
     struct recipe recipe;
@@ -57,6 +62,7 @@ static enum status add_members(struct run *leader, const struct command_args *ar
 {
     const int64_t count = recipe_members(&leader->recipe);
     int64_t most = -1;
+    int64_t tables = 0;
     for (int64_t i = 0; i < count; i++) {
         struct planned m;
         enum status status = planned_open(&m, leader, args, i);
@@ -67,6 +73,7 @@ static enum status add_members(struct run *leader, const struct command_args *ar
                                   + (has_reference(&m.recipe) ? values : 0);
             const size_t image = memory_image(&m.params, &m.layout);
             q->others += bytes;
+            tables += MEMBER_BYTES + m.params.count * (int64_t)TENSOR_BYTES;
             q->image = image > q->image ? image : q->image;
             *largest = bytes > most ? i : *largest;
             most = bytes > most ? bytes : most;
@@ -74,7 +81,7 @@ static enum status add_members(struct run *leader, const struct command_args *ar
         planned_close(&m);
         TRY(status);
     }
-    q->others -= most;
+    q->others += tables - most;
     q->members = count;
     return STATUS_OK;
 }
