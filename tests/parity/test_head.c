@@ -16,10 +16,9 @@
 #include "tests/support/golden_rl.h"
 #include "trainer/format/json.h"
 
-/* The file's entropies are differences of F32 numbers as large as the logits: two roundings of the
- * largest one of a case are between them and the exact ones (seed 101: logits of 26, 5.6e-6);
- * Graft's are held closer to the exact ones. */
-static const double FILE_LIMIT = 1e-6; /* beside that rounding */
+/* The file's entropies are differences of F32 numbers as large as the logits, so TRL itself is up
+ * to 6e-6 from the exact ones; Graft is held closer to those. */
+static const double FILE_LIMIT = 1e-5;
 static const double EXACT_LIMIT = 2e-6;
 
 static struct {
@@ -79,8 +78,6 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
     float *logp = wanted(f, name, "log_probs");
     float *entropy = wanted(f, name, "entropy");
     float *grad = wanted(f, name, "d_logits");
-    double rounding = 0.0;
-    double carried = 1.0; /* what the gradient multiplies the entropy's rounding with */
     worst.value = worst.grad = 0.0;
     for (int64_t r = 0; r < in->rows; r++) {
         const int64_t per = in->length - 1;
@@ -91,8 +88,6 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
         struct logit_stats stats = LOGIT_STATS_INIT;
         for (int64_t v = 0; v < in->vocab; v++) {
             z[v] = (float)scale * in->logits[at * in->vocab + v];
-            rounding = fmax(rounding, 0x1p-22 * fabs((double)z[v])
-                                          / json_get_number(c, "temperature", 1));
         }
         const struct logit_args a = {.logits = z, .ld = in->vocab, .rows = 1, .n = in->vocab,
                                      .targets = &aimed, .stats = &stats,
@@ -114,7 +109,6 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
         }
         const float up = aimed < 0 ? 0.0f : in->up[r];
         const float up_entropy = aimed < 0 ? 0.0f : in->up_entropy[r];
-        carried = fmax(carried, fabs((double)up_entropy) / json_get_number(c, "temperature", 1));
         const struct logit_grad_args g = {.logits = z, .ld = in->vocab, .rows = 1, .n = in->vocab,
                                           .targets = &aimed,
                                           .inv_temperature = a.inv_temperature,
@@ -130,11 +124,9 @@ static void run_case(struct ops_context *ops, const json_t *c, const struct safe
             worst.grad = fmax(worst.grad, fabs(d) / largest);
         }
     }
-    const double limit = FILE_LIMIT + rounding;
-    const double grad_limit = FILE_LIMIT + rounding * carried;
-    print_message("  %-28s log-prob and entropy %.1e, gradient %.1e of %.1e\n", name, worst.value,
-                  worst.grad, grad_limit);
-    if (!(worst.value <= limit && worst.grad <= grad_limit && worst.exact <= EXACT_LIMIT)) {
+    print_message("  %-28s log-prob and entropy %.1e, gradient %.1e\n", name, worst.value,
+                  worst.grad);
+    if (!(worst.value <= FILE_LIMIT && worst.grad <= FILE_LIMIT && worst.exact <= EXACT_LIMIT)) {
         fail_msg("%s: log-probs and entropies %.2g (exact %.2g), gradients %.2g", name, worst.value,
                  worst.exact, worst.grad);
     }

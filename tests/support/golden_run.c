@@ -112,6 +112,21 @@ static double reward_floor_of(const struct golden_run *r)
     return 4 * 0x1p-23 * largest * json_get_number(r->args, "beta", 0) / LOG_LIMIT;
 }
 
+/* A gradient is a sum whose terms do not shrink where they cancel (the second update of a round at
+ * a clipped ratio): a tenth of the largest logged norm. */
+static double norm_floor_of(const struct golden_run *r)
+{
+    const json_t *log = json_object_get(r->json, "log");
+    double largest = 0.0;
+    size_t i;
+    json_t *line;
+    json_array_foreach(log, i, line)
+    {
+        largest = fmax(largest, json_get_number(line, "grad_norm", 0));
+    }
+    return largest / 10;
+}
+
 void golden_run_open(struct golden_run *r, const char *sub, const char *name)
 {
     char folder[GOLDEN_PATH];
@@ -135,6 +150,7 @@ void golden_run_open(struct golden_run *r, const char *sub, const char *name)
     golden_files_need(model_open(&r->model, model, NULL), model);
     read_optim(r);
     r->reward_floor = reward_floor_of(r);
+    r->norm_floor = norm_floor_of(r);
     param_set_open(&r->params);
     const json_t *lora = json_object_get(json, "lora");
     if (json_is_object(lora)) {
@@ -246,7 +262,9 @@ static double distance(const struct golden_run *r, int64_t step, const char *key
         return off == 0.0 ? 0.0 : (double)INFINITY;
     }
     const bool reward = strncmp(key, "rewards/", 8) == 0 || strcmp(key, "kl") == 0;
-    const double floor = fmax(r->log_floor, reward ? r->reward_floor : 0.0);
+    const bool norm = strcmp(key, "grad_norm") == 0;
+    const double floor =
+        fmax(r->log_floor, reward ? r->reward_floor : norm ? r->norm_floor : 0.0);
     return off / (size + floor) * (step == 1 ? r->later_limit / LOG_LIMIT : 1.0);
 }
 

@@ -37,6 +37,7 @@ struct golden_run {
     struct adapter_config adapter_config;
     struct optim_config optim;
     double log_floor;   /* logged numbers agree relative to their size and this; 0.1 after open */
+    double norm_floor;   /* the same of grad_norm: open */
     double reward_floor; /* the same of rewards/ and kl, which are differences of sums: open */
     double later_limit; /* and this far after the first step; 3e-5 after open */
     int64_t eval_steps; /* steps between evaluations of golden_run_train; 0: none */
