@@ -14,9 +14,11 @@
 enum { CLI_MAX_WORDS = 4 };
 
 struct command;
+struct memory_plan;
 
 struct command_args {
     const struct command *command;
+    struct memory_plan *plan_only; /* a stage fills it in and ends before it trains; NULL: it runs */
     const char *source_dir;  /* where the program was built from, for shipped recipes */
     const char *recipe_path; /* NULL: none */
     char **overrides;        /* [override_count] "key=value" */

@@ -13,18 +13,6 @@
 /* What a prompt is taken to hold where there are no rows to read: of a dataset, of sums. */
 enum { PROMPT_TOKENS = 512, SUMS_TOKENS = 64 };
 
-struct method_plan {
-    enum recipe_method method;
-    enum status (*plan)(const struct command_args *args, struct memory_plan *out);
-};
-
-static const struct method_plan PLANS[] = {
-    {RECIPE_SFT, stage_sft_plan},   {RECIPE_GRPO, stage_grpo_plan}, {RECIPE_RLOO, stage_rloo_plan},
-    {RECIPE_DPO, stage_dpo_plan},   {RECIPE_EVAL, stage_eval_plan}, {RECIPE_KTO, stage_kto_plan},
-    {RECIPE_REWARD_MODEL, stage_reward_model_plan},
-    {RECIPE_DISTILL, stage_distill_plan},
-};
-
 /* The recipe of a file, or of --model alone: a LoRA on all linear layers. */
 static enum status read_recipe(const struct command_args *args, struct recipe *r)
 {
@@ -155,6 +143,16 @@ static enum status print_json(const struct memory_plan *p)
     return STATUS_OK;
 }
 
+/* The command that runs the stage of a training method or of eval. */
+static const struct command *stage_of(enum recipe_method method)
+{
+    const struct command *c;
+    for (size_t i = 0; (c = command_at(i)) && c->methods != method; i++) {
+    }
+    ASSERT(c);
+    return c;
+}
+
 /* The stage's own plan, when its rows can be read. */
 static enum status estimate_stage(const struct command_args *args, const struct recipe *r,
                                   struct memory_plan *plan, bool *done)
@@ -167,19 +165,16 @@ static enum status estimate_stage(const struct command_args *args, const struct 
     if (!args->recipe_path || args->adapter || !r->dataset_name) {
         return STATUS_OK;
     }
-    for (size_t i = 0; i < sizeof PLANS / sizeof *PLANS; i++) {
-        if (PLANS[i].method == method) {
-            const enum status status = PLANS[i].plan(args, plan);
-            if (status == STATUS_RECIPE || status == STATUS_INPUT || status == STATUS_IO) {
-                report_note("estimate: by the keys alone, since %s", status_message());
-                status_clear();
-                return STATUS_OK;
-            }
-            *done = status == STATUS_OK;
-            return status;
-        }
+    struct command_args stage = *args;
+    stage.plan_only = plan;
+    const enum status status = stage_of(method)->fn(&stage);
+    if (status == STATUS_RECIPE || status == STATUS_INPUT || status == STATUS_IO) {
+        report_note("estimate: by the keys alone, since %s", status_message());
+        status_clear();
+        return STATUS_OK;
     }
-    return STATUS_OK;
+    *done = status == STATUS_OK;
+    return status;
 }
 
 enum status cmd_estimate(const struct command_args *args)

@@ -168,7 +168,7 @@ static void open_places(struct run *r)
 
 enum status run_open(struct run *r, const struct command_args *args, enum recipe_method method)
 {
-    *r = (struct run){0};
+    *r = (struct run){.plan_only = args->plan_only};
     open_places(r);
     param_set_open(&r->params);
     TRY(command_open_recipe(args, method, &r->recipe));

@@ -120,12 +120,11 @@ static enum status with_teacher(struct run *r, const struct distill_data *data)
     return status;
 }
 
-static enum status stage(const struct command_args *args, struct memory_plan *plan)
+enum status stage_distill(const struct command_args *args)
 {
     struct run r;
     struct distill_data data = {0};
     enum status status = run_open(&r, args, RECIPE_DISTILL);
-    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -135,14 +134,4 @@ static enum status stage(const struct command_args *args, struct memory_plan *pl
     distill_set_close(&data.train);
     distill_set_close(&data.eval);
     return stage_end(&r, status);
-}
-
-enum status stage_distill(const struct command_args *args)
-{
-    return stage(args, NULL);
-}
-
-enum status stage_distill_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, out);
 }

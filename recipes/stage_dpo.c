@@ -79,12 +79,11 @@ static enum status train(struct run *r, const struct dpo_data *data)
     return status;
 }
 
-static enum status stage(const struct command_args *args, struct memory_plan *plan)
+enum status stage_dpo(const struct command_args *args)
 {
     struct run r;
     struct dpo_data data = {0};
     enum status status = run_open(&r, args, RECIPE_DPO);
-    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -94,14 +93,4 @@ static enum status stage(const struct command_args *args, struct memory_plan *pl
     pair_set_close(&data.train);
     pair_set_close(&data.eval);
     return stage_end(&r, status);
-}
-
-enum status stage_dpo(const struct command_args *args)
-{
-    return stage(args, NULL);
-}
-
-enum status stage_dpo_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, out);
 }

@@ -59,23 +59,12 @@ static enum status run_eval(struct run *r, const struct command_args *args)
     return comm_agree(&r->comm, status);
 }
 
-static enum status stage(const struct command_args *args, struct memory_plan *plan)
+enum status stage_eval(const struct command_args *args)
 {
     struct run r;
     enum status status = run_open(&r, args, RECIPE_EVAL);
-    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = run_eval(&r, args);
     }
     return stage_end(&r, status);
-}
-
-enum status stage_eval(const struct command_args *args)
-{
-    return stage(args, NULL);
-}
-
-enum status stage_eval_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, out);
 }

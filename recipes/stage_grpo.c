@@ -61,37 +61,25 @@ static enum status run_grpo(struct run *r)
     return status;
 }
 
-static enum status stage(const struct command_args *args, enum recipe_method method,
-                         struct memory_plan *plan)
+static enum status stage(const struct command_args *args, enum recipe_method method)
 {
     struct run r;
     enum status status = run_open(&r, args, method);
-    r.plan_only = plan;
     if (status == STATUS_OK) {
         const bool members = recipe_members(&r.recipe) > 0;
-        status = !members ? run_grpo(&r)
-                 : plan   ? population_plan(&r, args, plan)
-                          : population_grpo(&r, args);
+        status = !members        ? run_grpo(&r)
+                 : r.plan_only ? population_plan(&r, args, r.plan_only)
+                               : population_grpo(&r, args);
     }
     return stage_end(&r, status);
 }
 
 enum status stage_grpo(const struct command_args *args)
 {
-    return stage(args, RECIPE_GRPO, NULL);
+    return stage(args, RECIPE_GRPO);
 }
 
 enum status stage_rloo(const struct command_args *args)
 {
-    return stage(args, RECIPE_RLOO, NULL);
-}
-
-enum status stage_grpo_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, RECIPE_GRPO, out);
-}
-
-enum status stage_rloo_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, RECIPE_RLOO, out);
+    return stage(args, RECIPE_RLOO);
 }

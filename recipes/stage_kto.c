@@ -107,12 +107,11 @@ static enum status train(struct run *r, const struct kto_data *data)
     return status;
 }
 
-static enum status stage(const struct command_args *args, struct memory_plan *plan)
+enum status stage_kto(const struct command_args *args)
 {
     struct run r;
     struct kto_data data = {0};
     enum status status = run_open(&r, args, RECIPE_KTO);
-    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -122,14 +121,4 @@ static enum status stage(const struct command_args *args, struct memory_plan *pl
     unpaired_set_close(&data.train);
     unpaired_set_close(&data.eval);
     return stage_end(&r, status);
-}
-
-enum status stage_kto(const struct command_args *args)
-{
-    return stage(args, NULL);
-}
-
-enum status stage_kto_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, out);
 }

@@ -81,12 +81,11 @@ static enum status train(struct run *r, const struct reward_data *data)
     return status;
 }
 
-static enum status stage(const struct command_args *args, struct memory_plan *plan)
+enum status stage_reward_model(const struct command_args *args)
 {
     struct run r;
     struct reward_data data = {0};
     enum status status = run_open(&r, args, RECIPE_REWARD_MODEL);
-    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = preference_prepare(&r, read_all, &data);
     }
@@ -96,14 +95,4 @@ static enum status stage(const struct command_args *args, struct memory_plan *pl
     ranked_set_close(&data.train);
     ranked_set_close(&data.eval);
     return stage_end(&r, status);
-}
-
-enum status stage_reward_model(const struct command_args *args)
-{
-    return stage(args, NULL);
-}
-
-enum status stage_reward_model_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, out);
 }

@@ -161,23 +161,12 @@ static enum status run_sft(struct run *r)
     return status;
 }
 
-static enum status stage(const struct command_args *args, struct memory_plan *plan)
+enum status stage_sft(const struct command_args *args)
 {
     struct run r;
     enum status status = run_open(&r, args, RECIPE_SFT);
-    r.plan_only = plan;
     if (status == STATUS_OK) {
         status = run_sft(&r);
     }
     return stage_end(&r, status);
-}
-
-enum status stage_sft(const struct command_args *args)
-{
-    return stage(args, NULL);
-}
-
-enum status stage_sft_plan(const struct command_args *args, struct memory_plan *out)
-{
-    return stage(args, out);
 }

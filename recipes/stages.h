@@ -1,4 +1,8 @@
-/* Commands that run whole stages, one file each (stage_*.c); their rows stand in commands.c. */
+/*
+ * Commands that run whole stages, one file each (stage_*.c); their rows stand in commands.c. With
+ * args->plan_only (`graft estimate`) those with a recipe end at their memory plan: it goes there,
+ * nothing is written, output_dir may be missing.
+ */
 #pragma once
 
 #include "recipes/cli.h"
@@ -9,34 +13,6 @@ MUST_USE enum status stage_sft(const struct command_args *args);
 
 /* GRPO by recipe: accuracy before, training, accuracy after. Results and failures as stage_sft. */
 MUST_USE enum status stage_grpo(const struct command_args *args);
-
-struct memory_plan;
-
-/* The same stages up to their memory plan, for `graft estimate`: nothing is written, output_dir may
- * be missing. Fail as the stages do. */
-MUST_USE enum status stage_sft_plan(const struct command_args *args, struct memory_plan *out);
-
-/* Of grpo; of a population, one member's. */
-MUST_USE enum status stage_grpo_plan(const struct command_args *args, struct memory_plan *out);
-
-/* Of rloo. */
-MUST_USE enum status stage_rloo_plan(const struct command_args *args, struct memory_plan *out);
-
-/* Of dpo. */
-MUST_USE enum status stage_dpo_plan(const struct command_args *args, struct memory_plan *out);
-
-/* Of kto. */
-MUST_USE enum status stage_kto_plan(const struct command_args *args, struct memory_plan *out);
-
-/* Of reward-model. */
-MUST_USE enum status stage_reward_model_plan(const struct command_args *args,
-                                             struct memory_plan *out);
-
-/* Of distill. */
-MUST_USE enum status stage_distill_plan(const struct command_args *args, struct memory_plan *out);
-
-/* Of eval. */
-MUST_USE enum status stage_eval_plan(const struct command_args *args, struct memory_plan *out);
 
 /* graft dpo. */
 MUST_USE enum status stage_dpo(const struct command_args *args);
