@@ -79,6 +79,17 @@ static void about_config(json_t *out, const struct model_config *c)
     about_text(out, "tied", c->tied ? "yes" : "no");
 }
 
+/* A model's shape; NULL: the program runs none such. */
+static void about_model(json_t *out, const struct model_config *config)
+{
+    if (config) {
+        about_config(out, config);
+    } else {
+        about_text(out, "note", "no model Graft runs");
+        status_clear();
+    }
+}
+
 static enum status inspect_gguf(json_t *out, const char *path)
 {
     struct gguf *g;
@@ -91,13 +102,10 @@ static enum status inspect_gguf(json_t *out, const char *path)
                                   json_stringn(name.data, name.length));
     }
     struct model_config *config = calloc(1, sizeof *config);
-    if (config && model_config_from_gguf(config, g) == STATUS_OK) {
-        about_config(out, config);
-    } else {
-        about_text(out, "note", "no model Graft runs");
-    }
+    const bool runs = config && model_config_from_gguf(config, g) == STATUS_OK;
+    about_model(out, runs ? config : NULL);
+    enum status status = config ? STATUS_OK : FAIL(MEMORY, "inspect: out of memory");
     free(config);
-    enum status status = STATUS_OK;
     for (int64_t i = 0; i < gguf_tensor_count(g) && status == STATUS_OK; i++) {
         const struct gguf_tensor *t = gguf_tensor_at(g, i);
         char type[32];
@@ -143,16 +151,16 @@ static enum status inspect_model_folder(json_t *out, const char *path)
     json_t *json;
     TRY(load_json(path, "config.json", &json));
     struct model_config *config = calloc(1, sizeof *config);
-    if (config && model_config_from_json(config, json, path) == STATUS_OK) {
-        about_config(out, config);
-    } else {
+    const bool runs = config && model_config_from_json(config, json, path) == STATUS_OK;
+    if (!runs) {
         const char *type = json_string_value(json_object_get(json, "model_type"));
         about_text(out, "architecture", type ? type : "unknown");
-        about_text(out, "note", "no model Graft runs");
     }
+    about_model(out, runs ? config : NULL);
+    const enum status status = config ? STATUS_OK : FAIL(MEMORY, "inspect: out of memory");
     free(config);
     json_decref(json);
-    return inspect_safetensors(out, path, true);
+    return status == STATUS_OK ? inspect_safetensors(out, path, true) : status;
 }
 
 /* adapter_config.json's main keys. */

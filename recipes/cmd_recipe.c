@@ -23,41 +23,46 @@ enum status command_named_method(const char *name, enum recipe_method *out)
                : FAIL(USAGE, "--method is %sor eval, not '%.40s'", all, name);
 }
 
-/* True when the recipe's keys and values are a method's. */
-static bool opens_as(const struct command_args *args, enum recipe_method method)
+/* Another method may take what this one does not; what memory there is has nothing to do with it. */
+static enum status unless_memory(enum status status)
+{
+    if (status != STATUS_OK && status != STATUS_MEMORY) {
+        status_clear();
+        return STATUS_OK;
+    }
+    return status;
+}
+
+/* *fits: the recipe's keys and values are a method's. */
+static enum status opens_as(const struct command_args *args, enum recipe_method method, bool *fits)
 {
     struct recipe any;
     const enum status status =
         recipe_open(&any, method, args->recipe_path, args->override_count, args->overrides);
-    const bool fits = status == STATUS_OK && recipe_takes_loss(&any);
+    *fits = status == STATUS_OK && recipe_takes_loss(&any);
     recipe_close(&any);
-    if (status != STATUS_OK) {
-        status_clear();
-    }
-    return fits;
+    return unless_memory(status);
 }
 
 /* By the keys; where the values are not that method's (loss_type), the first one that takes them.
  */
-static enum recipe_method guess_method(const struct command_args *args)
+static enum status guess_method(const struct command_args *args, enum recipe_method *out)
 {
     struct recipe any;
+    bool fits;
     const enum status status =
         recipe_open(&any, RECIPE_EVAL, args->recipe_path, args->override_count, args->overrides);
     const enum recipe_method guess = any.given ? recipe_guess_method(&any) : RECIPE_SFT;
     recipe_close(&any);
-    if (status != STATUS_OK) {
-        status_clear();
+    TRY(unless_memory(status));
+    *out = guess;
+    TRY(opens_as(args, guess, &fits));
+    for (size_t i = 0; !fits && recipe_training_method(i); i++) {
+        *out = recipe_training_method(i);
+        TRY(opens_as(args, *out, &fits));
     }
-    if (opens_as(args, guess)) {
-        return guess;
-    }
-    for (size_t i = 0; recipe_training_method(i); i++) {
-        if (opens_as(args, recipe_training_method(i))) {
-            return recipe_training_method(i);
-        }
-    }
-    return guess;
+    *out = fits ? *out : guess;
+    return STATUS_OK;
 }
 
 enum status cmd_validate(const struct command_args *args)
@@ -78,7 +83,7 @@ enum status cmd_validate(const struct command_args *args)
     if (args->method) {
         TRY(command_named_method(args->method, &method));
     } else {
-        method = guess_method(args);
+        TRY(guess_method(args, &method));
     }
     TRY_TO(status, done, command_open_recipe(args, method, &r));
     TRY_TO(status, done, command_resolve_recipe(&r, 1));

@@ -2,6 +2,7 @@
 #include "recipes/gguf_tokenizer.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "trainer/format/json.h"
 
@@ -196,10 +197,13 @@ enum status gguf_tokenizer_keys(void *ctx, struct gguf_writer *w)
     (void)snprintf(path, sizeof path, "%s/tokenizer.json", folder);
     TRY(json_load_path(path, JSON_CAP, &tokenizer));
     (void)snprintf(path, sizeof path, "%s/tokenizer_config.json", folder);
-    if (json_load_path(path, JSON_CAP, &config) != STATUS_OK) {
-        status_clear(); /* specials and template are optional */
+    enum status status = STATUS_OK;
+    if (access(path, F_OK) == 0) { /* specials and template are optional */
+        status = json_load_path(path, JSON_CAP, &config);
     }
-    const enum status status = write_all(w, tokenizer, config);
+    if (status == STATUS_OK) {
+        status = write_all(w, tokenizer, config);
+    }
     json_decref(tokenizer);
     json_decref(config);
     return status;

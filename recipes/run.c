@@ -368,7 +368,7 @@ static enum status open_files(struct run *r)
     }
     const enum status status = dataset_open(&r->test.set, c->dataset_name, c->dataset_config,
                                             c->dataset_test_split);
-    if (status != STATUS_OK && c->eval_strategy == STRATEGY_NO) {
+    if (status != STATUS_OK && status != STATUS_MEMORY && c->eval_strategy == STRATEGY_NO) {
         status_clear(); /* a dataset without a test split trains without evaluation */
         r->test.set = NULL;
         return STATUS_OK;

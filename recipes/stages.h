@@ -33,9 +33,6 @@ MUST_USE enum status stage_rloo(const struct command_args *args);
  * with --json, else text. Collective. */
 MUST_USE enum status stage_eval(const struct command_args *args);
 
-/* Completions of prompts: rows in by --input, rows with the completions out by --output. */
-MUST_USE enum status stage_generate(const struct command_args *args);
-
 /* What a run, checkpoint or adapter folder holds, written as an adapter, merged model or GGUF. */
 MUST_USE enum status stage_export(const struct command_args *args);
 

@@ -219,9 +219,15 @@ enum status checkpoint_latest(const char *output_dir, int64_t *step, char **skip
     TRY(list_steps(output_dir, &steps, &count));
     for (int64_t i = 0; i < count && *step < 0; i++) {
         char folder[PATH_CAP];
-        if (folder_of(folder, output_dir, "", steps[i]) == STATUS_OK
-            && check_manifest(folder, steps[i]) == STATUS_OK) {
+        enum status status = folder_of(folder, output_dir, "", steps[i]);
+        if (status == STATUS_OK) {
+            status = check_manifest(folder, steps[i]);
+        }
+        if (status == STATUS_OK) {
             *step = steps[i];
+        } else if (status == STATUS_MEMORY) { /* not the checkpoint's fault */
+            free(steps);
+            return status;
         } else {
             const size_t used = strlen(note);
             (void)snprintf(note + used, sizeof note - used, "%spassed over: %s", used ? "\n" : "",

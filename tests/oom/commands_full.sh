@@ -1,0 +1,3 @@
+#!/bin/bash
+# commands.sh with more of the allocations.
+SAMPLES=60 . "$(dirname "$0")/commands.sh"
