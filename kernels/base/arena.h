@@ -23,8 +23,9 @@ struct arena {
 
 enum { ARENA_ALIGN = 64 };
 
-/* Reserves `size` bytes of zeroed memory (anonymous mapping, touched lazily). Fails with MEMORY,
- * naming the arena and the size. Close with arena_close. */
+/* Reserves `size` bytes of zeroed memory (anonymous mapping). No page is touched here: it comes to
+ * the NUMA node of the thread that writes it first, and with the pool's static split the same thread
+ * comes back to it. Fails with MEMORY, naming the arena and the size. Close with arena_close. */
 MUST_USE enum status arena_open(struct arena *a, const char *name, size_t size);
 
 /* Makes a measuring arena: nothing is allocated, `peak` tells what would be. */

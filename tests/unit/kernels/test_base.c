@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -51,6 +52,32 @@ static void arena_counts_alike_when_measuring(void **state)
     assert_int_equal(arena_alloc(&real, SIZE_MAX / 2, 4, &p), STATUS_MEMORY);
     assert_int_equal(arena_alloc(&real, 1 << 20, 4, &p), STATUS_MEMORY);
     arena_close(&real);
+}
+
+/* Pages of [p, p + bytes) that lie in memory. */
+static size_t pages_in(void *p, size_t bytes)
+{
+    unsigned char in[64];
+    size_t count = 0;
+    assert_true(bytes / 4096 <= sizeof in && mincore(p, bytes, in) == 0);
+    for (size_t i = 0; i < bytes / 4096; i++) {
+        count += in[i] & 1;
+    }
+    return count;
+}
+
+/* Else all of it would lie on the node of the thread that opened it. */
+static void arena_leaves_pages_to_their_writer(void **state)
+{
+    (void)state;
+    struct arena a;
+    uint8_t *p;
+    assert_int_equal(arena_open(&a, "a", 64 * 4096), STATUS_OK);
+    assert_int_equal(arena_alloc(&a, 64, 4096, &p), STATUS_OK);
+    assert_int_equal(pages_in(p, 64 * 4096), 0);
+    p[5 * 4096] = 1;
+    assert_true(pages_in(p + 5 * 4096, 4096) == 1);
+    arena_close(&a);
 }
 
 static void add_index(void *ctx, int64_t begin, int64_t end, int thread)
@@ -175,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_keeps_message_and_trace),
         cmocka_unit_test(arena_counts_alike_when_measuring),
+        cmocka_unit_test(arena_leaves_pages_to_their_writer),
         cmocka_unit_test(parallel_covers_each_item_once),
         cmocka_unit_test(randperm_is_torchs),
         cmocka_unit_test(shuffle_is_pythons),
