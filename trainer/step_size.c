@@ -61,9 +61,8 @@ enum status step_size_find(const struct step_rows *r, int64_t budget, struct ste
         out->longest = larger(out->longest, r->tokens[i]);
         outputs = larger(outputs, r->outputs[i]);
     }
-    if (sft_plan_steps_per_epoch(r->plan)
-        == 0) { /* refused where the method opens, with its words */
-        return STATUS_OK;
+    if (sft_plan_steps_per_epoch(r->plan) == 0) {
+        return STATUS_OK; /* refused where the method opens, with its words */
     }
     for (int64_t step = 0; step < steps; step++) {
         TRY(walk_step(r, step, budget, out));

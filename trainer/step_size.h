@@ -11,7 +11,7 @@ struct step_rows {
     const struct sft_plan *plan;
     const int64_t *tokens;  /* [plan->rows] token rows of the model */
     const int64_t *packed;  /* [plan->rows] the same without what a row's branches share, which is
-                               packed  once; NULL: tokens */
+                               packed once; NULL: tokens */
     const int64_t *outputs; /* [plan->rows] log-probs; a row without any is left out */
     int shards;
     int64_t steps; /* of the run */

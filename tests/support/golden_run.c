@@ -96,35 +96,33 @@ static void attach_full(struct golden_run *r)
     golden_files_need(model_full_bind(r->model, &r->params), "bind");
 }
 
+/* Size of the largest value that the log has under a key; 0: it has none. */
+static double largest_logged(const struct golden_run *r, const char *key)
+{
+    double largest = 0.0;
+    size_t i;
+    json_t *line;
+    json_array_foreach(json_object_get(r->json, "log"), i, line)
+    {
+        largest = fmax(largest, fabs(json_get_number(line, key, 0)));
+    }
+    return largest;
+}
+
 /* DPO and KTO: a reward is beta times a difference of two F32 sums of log-probs, each a few
  * roundings off; the floor makes four of the largest logged sum the limit of a step. */
 static double reward_floor_of(const struct golden_run *r)
 {
-    const json_t *log = json_object_get(r->json, "log");
-    double largest = 0.0;
-    size_t i;
-    json_t *line;
-    json_array_foreach(log, i, line)
-    {
-        largest = fmax(largest, fabs(json_get_number(line, "logps/chosen", 0)));
-        largest = fmax(largest, fabs(json_get_number(line, "logps/rejected", 0)));
-    }
+    const double largest =
+        fmax(largest_logged(r, "logps/chosen"), largest_logged(r, "logps/rejected"));
     return 4 * 0x1p-23 * largest * json_get_number(r->args, "beta", 0) / LOG_LIMIT;
 }
 
-/* A gradient is a sum whose terms do not shrink where they cancel (the second update of a round at
- * a clipped ratio): a tenth of the largest logged norm. */
+/* A gradient is a sum whose terms do not shrink where they cancel (the second update of a round at a
+ * clipped ratio): a tenth of the largest logged norm. */
 static double norm_floor_of(const struct golden_run *r)
 {
-    const json_t *log = json_object_get(r->json, "log");
-    double largest = 0.0;
-    size_t i;
-    json_t *line;
-    json_array_foreach(log, i, line)
-    {
-        largest = fmax(largest, json_get_number(line, "grad_norm", 0));
-    }
-    return largest / 10;
+    return largest_logged(r, "grad_norm") / 10;
 }
 
 void golden_run_open(struct golden_run *r, const char *sub, const char *name)
