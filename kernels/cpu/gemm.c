@@ -158,43 +158,61 @@ struct stretch {
     const float *scale; /* of the strip's codes */
 };
 
-/* The tail's product on a tile whose y has just been written. */
-static void multiply_tail(const struct item *it, int64_t strip, int64_t row,
-                          const struct gemm_finish *base)
-{
-    const struct product *tail = it->p->tail;
-    const struct gemm_tier *t = tail->t;
-    struct gemm_finish finish = *base;
-    finish.bias = NULL;
-    finish.alpha = tail->alpha;
-    finish.accumulate = true;
-    const struct gemm_tile tile = {
-        .rows = (int)base->rows,
-        .fresh = true,
-        .narrow = base->cols <= t->nr / 2,
-        .units = ceil_div(tail->red, t->pair),
-        .a = tail->a + (it->row + row) * tail->a_row,
-        .a_row = tail->a_row,
-        .a_step = 1,
-        .b = it->tail + strip * tail->strip,
-        .sum = it->sum,
-        .last = &finish,
-    };
-    t->tile(&tile);
-}
+/* A tile of the product and, on the y that it has written, one of the tail. Filled once per strip:
+ * a tile of a short reduction takes little longer than its description. */
+struct tile_pair {
+    struct gemm_tile main;
+    struct gemm_finish finish;
+    struct gemm_tile tail;
+    struct gemm_finish tail_finish;
+};
 
 /* What a tile needs of a strip for the code rule */
-static void tile_codes(const struct item *it, const struct stretch *s, int64_t row,
-                       struct gemm_tile *tile)
+static void tile_codes(const struct product *p, const struct stretch *s, struct gemm_tile *tile)
 {
-    const struct product *p = it->p;
-    const int64_t block = s->begin / p->codes->part;
     tile->part = p->codes->part / p->t->pair;
     tile->scale = s->scale
                   + (s->begin - s->block) / p->codes->part * (1 + p->codes->minimum) * p->t->nr;
-    if (p->codes->minimum) {
-        tile->xs = p->xs + (it->row + row) * p->xs_row + block;
-        tile->xs_row = p->xs_row;
+    tile->xs_row = p->codes->minimum ? p->xs_row : 0;
+}
+
+static void start_tail(const struct product *tail, const float *b, struct tile_pair *pair)
+{
+    pair->tail_finish = pair->finish;
+    pair->tail_finish.bias = NULL;
+    pair->tail_finish.alpha = tail->alpha;
+    pair->tail_finish.accumulate = true;
+    pair->tail = (struct gemm_tile){
+        .fresh = true,
+        .narrow = pair->main.narrow,
+        .units = ceil_div(tail->red, tail->t->pair),
+        .a_row = tail->a_row,
+        .a_step = 1,
+        .b = b,
+        .last = &pair->tail_finish,
+    };
+}
+
+/* All but the rows of a strip's tiles. */
+static void start_tiles(const struct item *it, const struct stretch *s, int64_t strip,
+                        const float *b, struct tile_pair *pair)
+{
+    const struct product *p = it->p;
+    pair->finish = finish_of(it, strip, 0, 0);
+    pair->main = (struct gemm_tile){
+        .fresh = s->fresh,
+        .narrow = pair->finish.cols <= p->t->nr / 2,
+        .units = ceil_div(s->end - s->begin, p->t->pair),
+        .a_row = p->a_row,
+        .a_step = 1,
+        .b = b,
+        .last = s->last ? &pair->finish : NULL,
+    };
+    if (p->codes) {
+        tile_codes(p, s, &pair->main);
+    }
+    if (s->last && p->tail) {
+        start_tail(p->tail, it->tail + strip * p->tail->strip, pair);
     }
 }
 
@@ -204,27 +222,28 @@ static void multiply_strip(const struct item *it, const struct stretch *s, int64
 {
     const struct product *p = it->p;
     const struct gemm_tier *t = p->t;
+    struct tile_pair pair;
+    start_tiles(it, s, strip, b, &pair);
+    float *y = pair.finish.y;
+    float *sum = it->sum + s->slice * it->slice + strip * p->chunk * t->nr;
+    const float *xs = p->codes && p->codes->minimum
+                          ? p->xs + it->row * p->xs_row + s->begin / p->codes->part : NULL;
     for (int64_t row = 0; row < it->rows; row += t->mr) {
         const int64_t rows = least(t->mr, it->rows - row);
-        const struct gemm_finish finish = finish_of(it, strip, row, rows);
-        struct gemm_tile tile = {
-            .rows = (int)rows,
-            .fresh = s->fresh,
-            .narrow = finish.cols <= t->nr / 2,
-            .units = ceil_div(s->end - s->begin, t->pair),
-            .a = p->a + (it->row + row) * p->a_row + s->begin / t->pair,
-            .a_row = p->a_row,
-            .a_step = 1,
-            .b = b,
-            .sum = it->sum + s->slice * it->slice + (strip * p->chunk + row) * t->nr,
-            .last = s->last ? &finish : NULL,
-        };
-        if (p->codes) {
-            tile_codes(it, s, row, &tile);
-        }
-        t->tile(&tile);
+        pair.finish.rows = rows;
+        pair.finish.y = y + row * p->ldy;
+        pair.main.rows = (int)rows;
+        pair.main.a = p->a + (it->row + row) * p->a_row + s->begin / t->pair;
+        pair.main.sum = sum + row * t->nr;
+        pair.main.xs = xs ? xs + row * p->xs_row : NULL;
+        t->tile(&pair.main);
         if (s->last && p->tail) {
-            multiply_tail(it, strip, row, &finish);
+            pair.tail_finish.rows = rows;
+            pair.tail_finish.y = pair.finish.y;
+            pair.tail.rows = (int)rows;
+            pair.tail.a = p->tail->a + (it->row + row) * p->tail->a_row;
+            pair.tail.sum = it->sum;
+            t->tile(&pair.tail);
         }
     }
 }
