@@ -117,7 +117,7 @@ static enum status add_instructions(int threads, json_t *out)
     for (int i = 0; peak_at(i); i++) {
         char key[64];
         (void)snprintf(key, sizeof key, "%s_roof_gflops", peak_at(i)->name);
-        (void)json_object_set_new(out, key, json_real(measure_instructions(pool, peak_at(i))));
+        (void)json_object_set_new(out, key, json_real(measure_instructions(pool, peak_at(i), 0.0)));
     }
     double rate;
     const enum status status = measure_cache_read(pool, &rate);

@@ -1,6 +1,7 @@
 /* Measurements of this machine; see measure.h. */
 #include "recipes/measure.h"
 
+#include <math.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -12,6 +13,7 @@ enum {
     PROBE_ROWS = 4,
     GEMM_SIDE = 2048,
     STREAM_ITEMS = 256,
+    LOOP_TRIES = 8,
     POOL_MOST = 1024,   /* threads */
     WEIGHTS_MOST = 1024 /* linears that are read */
 };
@@ -93,9 +95,13 @@ static double best_loop(struct pool *pool, const struct peak_kind *kind, double 
     return best;
 }
 
-double measure_instructions(struct pool *pool, const struct peak_kind *kind)
+double measure_instructions(struct pool *pool, const struct peak_kind *kind, double seen)
 {
-    return best_loop(pool, kind, 0.15);
+    double best = 0.0;
+    for (int i = 0; i == 0 || (i < LOOP_TRIES && best < seen); i++) {
+        best = fmax(best, best_loop(pool, kind, 0.15));
+    }
+    return best;
 }
 
 struct stream {

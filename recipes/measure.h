@@ -22,8 +22,10 @@ MUST_USE enum status measure_read(struct pool *pool, int64_t mib, double *gb_per
 /* Best GB/s at which they read half of the last-level cache, again and again. Fails with MEMORY. */
 MUST_USE enum status measure_cache_read(struct pool *pool, double *gb_per_second);
 
-/* Best GFLOP/s of a loop of these instructions on every thread of the pool, within 0.15 s. */
-double measure_instructions(struct pool *pool, const struct peak_kind *kind);
+/* Best GFLOP/s of a loop of these instructions on every thread of the pool, within 0.15 s. `seen` is
+ * what products made of them, or 0: below it something else held the cores (a virtual CPU runs at
+ * half its rate while its core's other half is busy), and they are measured again, up to 8 times. */
+double measure_instructions(struct pool *pool, const struct peak_kind *kind, double seen);
 
 /* The roofs of a run in about 0.05 s and without memory of its own: the instructions of the
  * context's products (the reference tier: the products themselves), and the rate at which the

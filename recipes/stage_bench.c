@@ -150,12 +150,16 @@ static void complete(const struct bench *b, struct bench_figure *f, double peak,
 
 enum status bench_print(struct bench *b, struct bench_figure *figures, int64_t count)
 {
+    double seen = 0.0;
     double peak = 0.0;
     double rate = 0.0;
     const struct peak_kind *kind = peak_of(&b->session.ops);
     enum status status = STATUS_OK;
+    for (int64_t i = 0; i < count; i++) {
+        seen = fmax(seen, figures[i].flops / figures[i].seconds / 1e9);
+    }
     if (kind) {
-        peak = measure_instructions(b->session.ops.pool, kind);
+        peak = measure_instructions(b->session.ops.pool, kind, seen);
     } else {
         status = measure_gemm(&b->session.ops, MEASURE_SECONDS, &peak);
     }
@@ -185,7 +189,7 @@ static enum status put_products(struct ops_context *ops, json_t *line)
     TRY(measure_gemm(ops, MEASURE_SECONDS, &value));
     put(line, KEYS[ops->compute], value);
     if (kind) {
-        put(line, ROOFS[ops->compute], measure_instructions(ops->pool, kind));
+        put(line, ROOFS[ops->compute], measure_instructions(ops->pool, kind, value));
     }
     return STATUS_OK;
 }

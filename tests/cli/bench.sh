@@ -58,8 +58,10 @@ expect 2 "exceed the context of 256" "$graft" bench grpo --model "$model" --prom
 expect 0 "" "$graft" bench roofline --threads 1
 grep '"tier": "ref"' "$work/out" >"$work/ref" && mv "$work/ref" "$work/out"
 keys 1 tier threads f32_gflops bf16_gflops read_gb_per_s cache_read_gb_per_s
-expect 0 "" "$graft" bench roofline
-python3 - "$work/out" <<'EOF' || { echo "FAIL: roofline"; failures=$((failures + 1)); }
+# No product is faster than its instructions. On a shared machine one measurement may say otherwise,
+# three in a row do not.
+roofs() {
+    python3 - "$work/out" <<'EOF'
 import json, os, sys
 rows = [json.loads(line) for line in open(sys.argv[1])]
 cores = len(os.sched_getaffinity(0))
@@ -67,8 +69,17 @@ for row in rows:
     for kind in ("f32", "bf16"):
         roof = row.get(f"{kind}_roof_gflops")
         assert (roof is None) == (row["tier"] == "ref"), row
-        # no product is faster than its instructions, but for the noise of a shared machine
-        assert roof is None or row[f"{kind}_gflops"] < 1.5 * roof, row
+        assert roof is None or row[f"{kind}_gflops"] < 1.1 * roof, row
 assert {row["threads"] for row in rows} >= {1, cores}, rows
 EOF
+}
+for try in 1 2 3; do
+    expect 0 "" "$graft" bench roofline
+    if roofs; then
+        break
+    elif [ "$try" = 3 ]; then
+        echo "FAIL: roofline"
+        failures=$((failures + 1))
+    fi
+done
 finish
