@@ -99,7 +99,7 @@ static const struct recipe_field ROWS[] = {
      "graft", "sequences decoded at once"},
     {"rollout_pages", NULL, FIELD_INT, FIELD_FREE, AT(rollout_pages), "0", NULL, 0, MANY, NULL, 0,
      "graft", "pages in the K/V cache; 0: enough for rollout_rows"},
-    {"rollout_page_size", NULL, FIELD_INT, FIELD_FREE, AT(rollout_page_size), "64", NULL, 32, 4096,
+    {"rollout_page_size", NULL, FIELD_INT, FIELD_FREE, AT(rollout_page_size), "32", NULL, 32, 4096,
      NULL, 0, "graft", "positions of a K/V page, a multiple of 32"},
     {"speculation", NULL, FIELD_CHOICE, FIELD_FREE, AT(speculation), "auto", NULL, 0, 0, DRAFTS, 0,
      "graft", "guess tokens from siblings and check them together: auto: when it pays, never, always"},

@@ -295,26 +295,37 @@ static int32_t slot_of(const struct scheduler *s, const struct feed *f)
     return s->a->prompts[s->branches[f->branch].prompt].slot;
 }
 
-/* Feeds by policy, so that each adapter's rows are one range; the order decides no bit. */
+/* Whether feed x goes behind y: by policy, so that each adapter's rows are one range, then by
+ * prompt, so that attention finds the sequences that share keys side by side. */
+static bool goes_behind(const struct scheduler *s, const struct feed *x, const struct feed *y)
+{
+    const int32_t slots[] = {slot_of(s, x), slot_of(s, y)};
+    return slots[0] != slots[1] ? slots[0] > slots[1]
+                                : s->branches[x->branch].prompt > s->branches[y->branch].prompt;
+}
+
+/* Sorts the feeds, which decides no bit, and notes where each policy's rows begin. */
 static void sort_feeds(struct scheduler *s)
 {
     for (int64_t k = 1; k < s->feed_count; k++) {
         const struct feed f = s->feeds[k];
         int64_t at = k;
-        for (; at > 0 && slot_of(s, &s->feeds[at - 1]) > slot_of(s, &f); at--) {
+        for (; at > 0 && goes_behind(s, &s->feeds[at - 1], &f); at--) {
             s->feeds[at] = s->feeds[at - 1];
         }
         s->feeds[at] = f;
     }
     int64_t rows = 0;
     int64_t k = 0;
-    for (int64_t slot = 0; slot < s->a->slots; slot++) {
+    for (int64_t slot = 0; s->slot_begin && slot < s->a->slots; slot++) {
         s->slot_begin[slot] = rows;
         for (; k < s->feed_count && slot_of(s, &s->feeds[k]) == slot; k++) {
             rows += s->feeds[k].count;
         }
     }
-    s->slot_begin[s->a->slots] = rows;
+    if (s->slot_begin) {
+        s->slot_begin[s->a->slots] = rows;
+    }
 }
 
 /* All members of every prompt wait; the stack ends with the longest expected, first on ties. */
@@ -521,9 +532,7 @@ static enum status run_step(struct scheduler *s)
     }
     TRY(scheduler_admit(s));
     TRY(scheduler_plan_feeds(s));
-    if (s->a->policies) {
-        sort_feeds(s);
-    }
+    sort_feeds(s);
     float *hidden;
     int64_t n_out;
     TRY(forward(s, &hidden, &n_out));

@@ -59,7 +59,7 @@ struct generate_policy {
 struct generate_limits {
     int64_t max_rows;      /* completions in work at once; 0: 64 */
     int64_t cache_pages;   /* page budget; 0: enough for max_rows */
-    int64_t page;          /* positions of a page, a multiple of 32; 0: 64 */
+    int64_t page;          /* positions of a page, a multiple of 32; 0: 32 */
     int64_t prefill;       /* prompt tokens of one step next to the decoded rows; 0: 512 */
     int64_t
         preempt_every; /* tests: every so many steps the newest branch loses its pages; 0: never */

@@ -12,7 +12,7 @@
 #include "kernels/ops.h"
 
 enum cache_kind { CACHE_PAGED, CACHE_LATENT, CACHE_RECURRENT, CACHE_CONVOLUTION };
-enum { CACHE_PAGE = 64 };
+enum { CACHE_PAGE = 32 };
 
 struct kv_cache; /* opaque; keys and values per layer are [pages * page, kv_dim] */
 

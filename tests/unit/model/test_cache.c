@@ -125,8 +125,8 @@ static void fork_shares_full_pages(void **state)
     for (int64_t i = 0; i < 2 * CACHE_PAGE; i++) {
         assert_int_equal(kv_cache_rows(c, a.seq)[i], kv_cache_rows(c, b.seq)[i]);
     }
-    append(c, &a, 60, &next);
-    append(c, &b, 60, &next);
+    append(c, &a, CACHE_PAGE - 4, &next);
+    append(c, &b, CACHE_PAGE - 4, &next);
     check_rows(c, &a);
     check_rows(c, &b);
     kv_cache_free(c, a.seq);
