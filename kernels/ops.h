@@ -218,8 +218,12 @@ struct attn_backward_args {
 struct glu_args {
     const float *g;
     const float *u;
+    const uint16_t *g16; /* instead of g and u, or NULL */
+    const uint16_t *u16;
     float *h;
     uint16_t *h16; /* instead of h: rounded to bf16; or NULL */
+    uint16_t *kept_g; /* g and u rounded to bf16, for the backward; or NULL */
+    uint16_t *kept_u;
     int64_t count;
     enum activation act;
 };
@@ -229,6 +233,8 @@ struct glu_args {
 struct glu_backward_args {
     const float *g;
     const float *u;
+    const uint16_t *g16; /* instead of g and u, or NULL */
+    const uint16_t *u16;
     const float *dh;
     float *dg;
     float *du;

@@ -117,7 +117,7 @@ enum status bench_sft(const struct command_args *args)
     struct bench b = {.args = args};
     struct sft_bench s = {.seq = bench_option(args->seq, 512),
                           .steps = bench_option(args->steps, 6),
-                          .budget = bench_option(args->tokens, 512)};
+                          .budget = bench_option(args->tokens, 1024)};
     int count;
     TRY(bench_read_batch(args->batch ? args->batch : "4", &s.batch, 1, &count));
     TRY(bench_check_steps(s.steps, WARM_STEPS));

@@ -30,6 +30,12 @@ static void activate(enum activation act, float g, float *value, float *slope)
     *slope = s + 2.0f * g * du * s * (1.0f - s);
 }
 
+/* Element i of x or, where there are only those, of the bf16 in x16. */
+static float gate_value(const float *x, const uint16_t *x16, int64_t i)
+{
+    return x16 ? dtype_bf16_to_f32(x16[i]) : x[i];
+}
+
 static void forward_chunks(void *ctx, int64_t begin, int64_t end, int thread)
 {
     (void)thread;
@@ -38,11 +44,17 @@ static void forward_chunks(void *ctx, int64_t begin, int64_t end, int thread)
     for (int64_t i = begin * GLU_CHUNK; i < stop; i++) {
         float value;
         float slope;
-        activate(a->act, a->g[i], &value, &slope);
+        const float g = gate_value(a->g, a->g16, i);
+        const float u = gate_value(a->u, a->u16, i);
+        activate(a->act, g, &value, &slope);
         if (a->h16) {
-            a->h16[i] = dtype_f32_to_bf16(value * a->u[i]);
+            a->h16[i] = dtype_f32_to_bf16(value * u);
         } else {
-            a->h[i] = value * a->u[i];
+            a->h[i] = value * u;
+        }
+        if (a->kept_g) {
+            a->kept_g[i] = dtype_f32_to_bf16(g);
+            a->kept_u[i] = dtype_f32_to_bf16(u);
         }
     }
 }
@@ -61,9 +73,9 @@ static void backward_chunks(void *ctx, int64_t begin, int64_t end, int thread)
     for (int64_t i = begin * GLU_CHUNK; i < stop; i++) {
         float value;
         float slope;
-        activate(a->act, a->g[i], &value, &slope);
+        activate(a->act, gate_value(a->g, a->g16, i), &value, &slope);
         const float dh = a->dh[i];
-        const float u = a->u[i];
+        const float u = gate_value(a->u, a->u16, i);
         if (a->dg16) {
             a->dg16[i] = dtype_f32_to_bf16(dh * u * slope);
             a->du16[i] = dtype_f32_to_bf16(dh * value);

@@ -69,6 +69,40 @@ static void norms(void **state)
     ops_context_close(&c);
 }
 
+/* The gates that a forward keeps are its own rounded, and give what floats of their value give. */
+static void expect_kept_gates(struct ops_context *c, int64_t count, enum activation act)
+{
+    static float wide[2][sizeof in[0] / sizeof in[0][0]];
+    static uint16_t kept[2][sizeof in[0] / sizeof in[0][0]];
+    static uint16_t want[2][sizeof in[0] / sizeof in[0][0]];
+    struct glu_args a = {.g = in[0], .u = in[1], .h16 = want[0], .kept_g = kept[0],
+                         .kept_u = kept[1], .count = count, .act = act};
+    c->ops->glu(c, &a);
+    for (int i = 0; i < 2; i++) {
+        for (int64_t j = 0; j < count; j++) {
+            assert_int_equal(kept[i][j], dtype_f32_to_bf16(in[i][j]));
+            wide[i][j] = dtype_bf16_to_f32(kept[i][j]);
+        }
+    }
+    a = (struct glu_args){.g = wide[0], .u = wide[1], .h16 = want[0], .count = count, .act = act};
+    c->ops->glu(c, &a);
+    a = (struct glu_args){
+        .g16 = kept[0], .u16 = kept[1], .h16 = out16[0], .count = count, .act = act};
+    c->ops->glu(c, &a);
+    assert_memory_equal(out16[0], want[0], (size_t)count * sizeof want[0][0]);
+    struct glu_backward_args b = {.g = wide[0], .u = wide[1], .dh = in[2], .dg16 = want[0],
+                                  .du16 = want[1], .count = count, .act = act};
+    c->ops->glu_backward(c, &b);
+    b.g = b.u = NULL;
+    b.g16 = kept[0];
+    b.u16 = kept[1];
+    b.dg16 = out16[0];
+    b.du16 = out16[1];
+    c->ops->glu_backward(c, &b);
+    assert_memory_equal(out16[0], want[0], (size_t)count * sizeof want[0][0]);
+    assert_memory_equal(out16[1], want[1], (size_t)count * sizeof want[0][0]);
+}
+
 static void gates(void **state)
 {
     struct ops_context c;
@@ -93,6 +127,7 @@ static void gates(void **state)
         c.ops->glu_backward(&c, &b);
         expect_rounded(0, count);
         expect_rounded(1, count);
+        expect_kept_gates(&c, count, act);
     }
     ops_context_close(&c);
 }

@@ -1,6 +1,7 @@
 /*
  * The gated feed-forward block: x += N4?(down(act(gate h) * up h)), h = N3 x (Shazeer 2020, arXiv
- * 2002.05202). gate h and up h are saved; h and their product are recomputed in the backward.
+ * 2002.05202). gate h and up h are saved, rounded in COMPUTE_BF16; h and their product are recomputed
+ * in the backward.
  */
 #include "trainer/model/model_internal.h"
 
@@ -14,9 +15,15 @@ static enum status alloc_saved(const struct block_run *r, struct ffn_saved *s)
     const struct model_config *c = &r->m->config;
     const int64_t rows = r->b->tokens;
     struct arena *step = r->p->step;
+    const bool rounds = operand_rounds(r->p, c->ff);
     TRY(alloc_rows(step, rows, 1, &s->rstd));
-    TRY(alloc_rows(step, rows, c->ff, &s->g));
-    TRY(alloc_rows(step, rows, c->ff, &s->u));
+    TRY(alloc_rows(rounds ? r->p->scratch : step, rows, c->ff, &s->g));
+    TRY(alloc_rows(rounds ? r->p->scratch : step, rows, c->ff, &s->u));
+    s->g16 = s->u16 = NULL;
+    if (rounds && r->p->grad) {
+        TRY(arena_alloc(step, (size_t)(rows * c->ff), sizeof *s->g16, &s->g16));
+        TRY(arena_alloc(step, (size_t)(rows * c->ff), sizeof *s->u16, &s->u16));
+    }
     if (layer_of(r)->post_ffn_norm.w) {
         TRY(alloc_rows(step, rows, c->hidden, &s->down));
         TRY(alloc_rows(step, rows, 1, &s->down_rstd));
@@ -41,14 +48,19 @@ static enum status alloc_gated(const struct block_run *r, struct operand *out)
     return operand_alloc(r->p, r->b->tokens, ff, rounded, out);
 }
 
+/* h = act(g) u. The forward keeps g and u rounded, if the backward wants them so. */
 static void gated_product(const struct block_run *r, const struct ffn_saved *s,
                           const struct operand *h)
 {
     const struct glu_args a = {
         .g = s->g,
         .u = s->u,
+        .g16 = s->g ? NULL : s->g16,
+        .u16 = s->u ? NULL : s->u16,
         .h = h->x,
         .h16 = h->x16,
+        .kept_g = s->g ? s->g16 : NULL,
+        .kept_u = s->u ? s->u16 : NULL,
         .count = r->b->tokens * r->m->config.ff,
         .act = r->m->config.family->act,
     };
@@ -92,6 +104,9 @@ static enum status ffn_forward(const struct block_run *r, const float *x, float 
     TRY(linear_forward(&l->gate, r->p, &normed, s->g, c->ff, &s->lg));
     TRY(linear_forward(&l->up, r->p, &normed, s->u, c->ff, &s->lu));
     gated_product(r, s, &h);
+    if (s->g16) {
+        s->g = s->u = NULL; /* gone with the scratch */
+    }
     return project_down(r, x, &h, y, s);
 }
 
@@ -153,6 +168,8 @@ static enum status down_backward(const struct block_run *r, const struct ffn_sav
     TRY(linear_backward(&l->down, p, &down, &s->ld));
     const struct glu_backward_args gate = {.g = s->g,
                                            .u = s->u,
+                                           .g16 = s->g16,
+                                           .u16 = s->u16,
                                            .dh = dh,
                                            .dg = d->g.x,
                                            .du = d->u.x,

@@ -89,8 +89,10 @@ struct mixer_saved {
 
 struct ffn_saved {
     float *rstd;      /* [T] */
-    float *g;         /* [T, ff] */
+    float *g;         /* [T, ff]; NULL in the backward where there is g16 */
     float *u;         /* [T, ff] */
+    uint16_t *g16;    /* [T, ff] both rounded, in COMPUTE_BF16 */
+    uint16_t *u16;
     float *down;      /* [T, hidden] before the post norm (sandwich) */
     float *down_rstd; /* [T] */
     struct linear_saved lg, lu, ld;
