@@ -176,7 +176,9 @@ static void tile_codes(const struct product *p, const struct stretch *s, struct 
     tile->xs_row = p->codes->minimum ? p->xs_row : 0;
 }
 
-static void start_tail(const struct product *tail, const float *b, struct tile_pair *pair)
+/* The tail's tiles: those of strips that are not whole sum up in `sum`. */
+static void start_tail(const struct product *tail, const float *b, float *sum,
+                       struct tile_pair *pair)
 {
     pair->tail_finish = pair->finish;
     pair->tail_finish.bias = NULL;
@@ -189,6 +191,7 @@ static void start_tail(const struct product *tail, const float *b, struct tile_p
         .a_row = tail->a_row,
         .a_step = 1,
         .b = b,
+        .sum = sum,
         .last = &pair->tail_finish,
     };
 }
@@ -212,7 +215,7 @@ static void start_tiles(const struct item *it, const struct stretch *s, int64_t 
         tile_codes(p, s, &pair->main);
     }
     if (s->last && p->tail) {
-        start_tail(p->tail, it->tail + strip * p->tail->strip, pair);
+        start_tail(p->tail, it->tail + strip * p->tail->strip, it->sum, pair);
     }
 }
 
@@ -242,7 +245,6 @@ static void multiply_strip(const struct item *it, const struct stretch *s, int64
             pair.tail_finish.y = pair.finish.y;
             pair.tail.rows = (int)rows;
             pair.tail.a = p->tail->a + (it->row + row) * p->tail->a_row;
-            pair.tail.sum = it->sum;
             t->tile(&pair.tail);
         }
     }

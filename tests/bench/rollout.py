@@ -2,14 +2,12 @@
 """Figures of .docs/rollout.md: what the shape of a GRPO round costs, by `graft bench grpo`.
 
 usage: rollout.py MODEL.gguf [--parts prompt,groups,unequal] [--threads N] [--steps 2] [--before "CMD ..."]
-                  [--rows 1024] [--mean 64]
-prompt   one prompt, 16 completions of 128 tokens: a prompt of 1,024 tokens against one of 64, with the
-         prompt shared and computed once per completion; all three at once on one thread each, with as many
-         steps as take about as long
+                  [--rows 1024] [--mean 64] [--pairs 3]
+prompt   one prompt, 16 completions of 128 tokens: a prompt of 1,024 tokens against one of 64, --pairs runs
+         of both in turn, medians; and once with the prompt computed for each completion
 groups   1, 2, 4 ... 64 prompts of 4 completions of 16 tokens: at worst linear
 unequal  --rows completions over 32 slots, geometric lengths (mean --mean, at most 8 times that) against
          equal ones of the same number of tokens; both at once on half of the threads each
-What runs at once is slowed alike by other work on the machine.
 Prints a JSON line a part, with the aims. The first step of a run is not counted. --before is put in front of
 each command (a lock for measuring, say). Needs GRAFT_BINARY unless build/graft is there.
 """
@@ -18,6 +16,7 @@ import json
 import os
 import pathlib
 import shlex
+import statistics
 import subprocess
 import sys
 
@@ -26,9 +25,9 @@ GRAFT = os.environ.get("GRAFT_BINARY", str(TOP / "build" / "graft"))
 GROUPS = [1, 2, 4, 8, 16, 32, 64]
 
 
-def start(args, threads, *shape, more=0):
+def start(args, threads, *shape):
     command = [*shlex.split(args.before), GRAFT, "bench", "grpo", "--model", args.model, "--steps",
-               str(args.steps + more), "--threads", str(threads), *map(str, shape)]
+               str(args.steps), "--threads", str(threads), *map(str, shape)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -43,13 +42,13 @@ def finish(child):
 
 def prompt(args):
     shape = ["--prompts", 1, "--generations", 16, "--completion", 128]
-    runs = [start(args, 1, *shape, "--prompt", 64, more=3), start(args, 1, *shape, "--prompt", 1024, more=1),
-            start(args, 1, *shape, "--prompt", 1024, "--unshared")]
-    short, shared, alone = (finish(child) for child in runs)
-    return {"part": "prompt", "tokens": [short["prompt_tokens"], shared["prompt_tokens"]],
-            "step_s": [short["step_s"], shared["step_s"], alone["step_s"]],
-            "shared_ratio": shared["step_s"] / short["step_s"], "at_most": 2.1,
-            "unshared_ratio": alone["step_s"] / short["step_s"], "at_least": 4.0}
+    runs = [[finish(start(args, args.threads, *shape, "--prompt", tokens)) for tokens in (64, 1024)]
+            for _ in range(args.pairs)]
+    alone = finish(start(args, args.threads, *shape, "--prompt", 1024, "--unshared"))["step_s"]
+    short, shared = (statistics.median(run["step_s"] for run in side) for side in zip(*runs))
+    return {"part": "prompt", "tokens": [run["prompt_tokens"] for run in runs[0]],
+            "step_s": [short, shared, alone], "shared_ratio": shared / short, "at_most": 2.1,
+            "unshared_ratio": alone / short, "at_least": 4.0}
 
 
 def groups(args):
@@ -78,6 +77,7 @@ def main():
     a.add_argument("--before", default="")
     a.add_argument("--rows", type=int, default=1024)
     a.add_argument("--mean", type=int, default=64)
+    a.add_argument("--pairs", type=int, default=3)
     args = a.parse_args()
     for part in args.parts.split(","):
         line = {"prompt": prompt, "groups": groups, "unequal": unequal}[part](args)
