@@ -268,6 +268,64 @@ static void decode_is_prefill_is_training(void **state)
     decode_is_prefill_is_training_in(state, COMPUTE_BF16);
 }
 
+enum { COMPLETIONS = 24, PREFIX = 3 * OPS_ATTN_BLOCK + 5 };
+
+/* Decoding completions of a prompt: their keys begin with the same rows, but for one that leaves them
+ * after the first block; then each has its own, and queries at a place of its own. */
+static void make_completions(const struct attn_seq *whole, int64_t count, struct attn_seq *seqs,
+                             int32_t rows[COMPLETIONS][2 * PREFIX])
+{
+    for (int64_t i = 0; i < COMPLETIONS; i++) {
+        const int64_t prefix = i == COMPLETIONS / 2 ? OPS_ATTN_BLOCK + 3 : PREFIX;
+        const int64_t own = i % 40 + count;
+        for (int64_t j = 0; j < prefix + own; j++) {
+            const int64_t at = j < prefix ? j : PREFIX + (5 * i + j) % (whole->count - PREFIX);
+            rows[i][j] = whole->key_rows[at];
+        }
+        seqs[i] = (struct attn_seq){.begin = whole->begin + i * count, .count = count,
+                                    .pos_begin = prefix + own - count, .key_rows = rows[i],
+                                    .tree = (int32_t)i};
+    }
+}
+
+static void completions_do_not_see_each_other_in(void **state, enum compute compute)
+{
+    static const struct shape SHAPES[] = {{.rows = 150, .heads = 9, .kv_heads = 3, .head_dim = 64},
+                                          {.rows = 150, .heads = 5, .kv_heads = 2, .head_dim = 12},
+                                          {.rows = 150, .heads = 8, .kv_heads = 2, .head_dim = 128},
+                                          {.rows = 150, .heads = 4, .kv_heads = 2, .head_dim = 16,
+                                           .window = 40}};
+    static int32_t rows[COMPLETIONS][2 * PREFIX];
+    struct attn_seq seqs[COMPLETIONS];
+    struct ops_context c;
+    open_mode(&c, state, compute);
+    for (size_t i = 0; i < 2 * sizeof SHAPES / sizeof SHAPES[0]; i++) {
+        struct run together;
+        struct run alone;
+        run_case(&together, &c, case_named("attention"), &SHAPES[i / 2]);
+        run_case(&alone, &c, case_named("attention"), &SHAPES[i / 2]);
+        make_completions(&together.seqs[0], 1 + (int64_t)i % 2, seqs, rows);
+        together.a.attention.fwd.seqs = seqs;
+        together.a.attention.fwd.n_seq = COMPLETIONS;
+        c.ops->attention(&c, &together.a.attention.fwd);
+        for (int n = 0; n < COMPLETIONS; n++) {
+            alone.a.attention.fwd.seqs = &seqs[n];
+            alone.a.attention.fwd.n_seq = 1;
+            c.ops->attention(&c, &alone.a.attention.fwd);
+        }
+        assert_same_bits(&alone, &together, "completions of a prompt");
+        kernel_run_close(&together);
+        kernel_run_close(&alone);
+    }
+    ops_context_close(&c);
+}
+
+static void completions_do_not_see_each_other(void **state)
+{
+    completions_do_not_see_each_other_in(state, COMPUTE_F32);
+    completions_do_not_see_each_other_in(state, COMPUTE_BF16);
+}
+
 /* Moves every key row of the case to another place: what pages of a cache are. */
 static void move_keys(struct run *r)
 {
@@ -364,6 +422,7 @@ int main(void)
         {"rows do not see each other", rows_do_not_see_each_other},
         {"threads change nothing", threads_change_nothing},
         {"decode is prefill is training", decode_is_prefill_is_training},
+        {"completions of a prompt do not see each other", completions_do_not_see_each_other},
         {"pages change nothing", pages_change_nothing},
         {"sequences do not see each other", sequences_do_not_see_each_other},
     };

@@ -89,9 +89,9 @@ struct mixer_saved {
 
 struct ffn_saved {
     float *rstd;      /* [T] */
-    float *g;         /* [T, ff]; NULL in the backward where there is g16 */
+    float *g;         /* [T, ff]; scratch where operand_rounds(ff), NULL once there is g16 */
     float *u;         /* [T, ff] */
-    uint16_t *g16;    /* [T, ff] both rounded, in COMPUTE_BF16 */
+    uint16_t *g16;    /* [T, ff] both rounded, for the backward then; else NULL */
     uint16_t *u16;
     float *down;      /* [T, hidden] before the post norm (sandwich) */
     float *down_rstd; /* [T] */
