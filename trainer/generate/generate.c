@@ -315,17 +315,18 @@ static void sort_feeds(struct scheduler *s)
         }
         s->feeds[at] = f;
     }
+    if (!s->slot_begin) {
+        return;
+    }
     int64_t rows = 0;
     int64_t k = 0;
-    for (int64_t slot = 0; s->slot_begin && slot < s->a->slots; slot++) {
+    for (int64_t slot = 0; slot < s->a->slots; slot++) {
         s->slot_begin[slot] = rows;
         for (; k < s->feed_count && slot_of(s, &s->feeds[k]) == slot; k++) {
             rows += s->feeds[k].count;
         }
     }
-    if (s->slot_begin) {
-        s->slot_begin[s->a->slots] = rows;
-    }
+    s->slot_begin[s->a->slots] = rows;
 }
 
 /* All members of every prompt wait; the stack ends with the longest expected, first on ties. */
