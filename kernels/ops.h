@@ -23,7 +23,8 @@
  * (kernels/tensor/codes.h) and k_slices is 1. Integers and rounded x are summed block by block, k
  * ascending from +0; for each block sum = fma(scale, block's sum, sum), then, where there are
  * minima, sum = fma(minimum, sum of the block's x, sum). A tier of bf16 tiles, whose sums run over
- * several blocks, rounds decoded weights instead.
+ * several blocks, rounds decoded weights instead, and so does every tier where a weight has resident
+ * panels (struct tensor_panels).
  */
 #pragma once
 
@@ -401,6 +402,12 @@ struct ops {
     void (*gemm)(struct ops_context *c, const struct gemm_args *a);
     void (*gemm_dx)(struct ops_context *c, const struct gemm_dx_args *a);
     void (*gemm_dw)(struct ops_context *c, const struct gemm_dw_args *a);
+    /* *out = what resident panels of w are on this context, without their data; then `to`
+     * (out->bytes, 64-byte aligned) = the panels. Only gemm of contexts of the same tier, compute
+     * and k_slices may read them; first_row is a multiple of out->rows there. */
+    void (*panel_shape)(const struct ops_context *c, const struct tensor *w,
+                        struct tensor_panels *out);
+    void (*panel_fill)(struct ops_context *c, const struct tensor *w, uint16_t *to);
     void (*rmsnorm)(struct ops_context *c, const struct rmsnorm_args *a);
     void (*rmsnorm_backward)(struct ops_context *c, const struct rmsnorm_backward_args *a);
     void (*rope)(struct ops_context *c, const struct rope_args *a);

@@ -5,6 +5,8 @@
  * or cut in slices, sums wait in memory unrounded, so neither changes a bit. Rules of the sums:
  * gemm_internal.h.
  */
+#include <string.h>
+
 #include "kernels/cpu/gemm_internal.h"
 #include "kernels/cpu/scratch.h"
 #include "kernels/tensor/codes.h"
@@ -39,6 +41,7 @@ struct product {
     const uint16_t *a16; /* instead: bf16, row stride a_row elements until it is packed */
     int64_t a_row;
     const struct code_row *codes; /* multiplied by the code rule; NULL: not */
+    const struct tensor_panels *resident; /* read instead of decoding w; NULL: none */
     const float *xs; /* [m][xs_row] sums of a's blocks of 32, where codes have minima */
     int64_t xs_row;
     int64_t m;
@@ -66,6 +69,7 @@ struct item {
     int64_t row;
     int64_t rows;
     float *b;        /* [strip][unit][nr] */
+    const float *strips; /* b, or where they lie in resident panels */
     float *tail;     /* the same of the tail's weight */
     float *sum;      /* [slice][strip][chunk][nr] */
     int64_t slice;   /* floats between slices of sum */
@@ -96,6 +100,25 @@ static int64_t strip_floats(const struct product *p, int64_t count)
     return (strip_units(p, count) + scales) * p->t->nr;
 }
 
+/* bf16 of a strip of resident panels; `red` is the weight's. */
+static int64_t panel_strip(int64_t red, const struct gemm_tier *t)
+{
+    return ceil_div(red, GEMM_GROUP) * GEMM_GROUP * t->nr;
+}
+
+/* Element `begin` of the reduction in the strip of resident panels that holds column `col`. */
+static const uint16_t *panel_at(const struct product *p, int64_t col, int64_t begin)
+{
+    const int64_t strip = (p->first_row + col) / p->t->nr;
+    return p->resident->data + strip * panel_strip(p->red, p->t) + begin * p->t->nr;
+}
+
+/* Resident panels that tiles read where they lie: those of pairs are units already. */
+static bool in_place(const struct product *p)
+{
+    return p->resident && p->t->pair == 2;
+}
+
 /* Decodes [begin, end) of the reduction for columns [col, col + cols) into dst; `begin` lies on the
  * grid of blocks. */
 static void decode_block(const struct product *p, int64_t col, int64_t cols, int64_t begin,
@@ -118,14 +141,16 @@ static void decode_block(const struct product *p, int64_t col, int64_t cols, int
             block.cols = end - begin;
             block.dst = dst + at / t->nr * strip;
             block.scale = block.dst + strip_units(p, end - begin) * t->nr;
-            if (p->codes) {
+            if (p->resident) {
+                t->widen(panel_at(p, col + at, begin), strip, block.dst);
+            } else if (p->codes) {
                 t->codes(&block, NULL);
             } else {
                 t->pack_rows(&block);
             }
         }
     }
-    if (p->round && t->pair == 1 && !p->codes) {
+    if (p->round && t->pair == 1 && !p->codes && !p->resident) {
         t->pack_a(dst, strip * ceil_div(cols, t->nr), dst);
     }
 }
@@ -271,7 +296,7 @@ static void multiply_stretch(const struct item *it, const struct stretch *whole)
     const struct gemm_tier *t = p->t;
     for (int64_t strip = 0; strip * t->nr < it->cols; strip++) {
         struct stretch s = *whole;
-        const float *b = it->b + strip * p->strip;
+        const float *b = it->strips + strip * p->strip;
         s.scale = b + strip_units(p, least(p->depth, p->red - s.block)) * t->nr;
         for (; s.begin < whole->end; s.begin = s.end, s.fresh = false) {
             s.end = whole->end - s.begin < 2 * t->depth ? whole->end : s.begin + t->depth;
@@ -309,8 +334,11 @@ static void product_item(struct item *it)
     }
     for (int64_t begin = 0; begin < p->red; begin += p->depth) {
         const int64_t end = least(begin + p->depth, p->red);
-        if (!it->decoded) {
+        if (in_place(p)) {
+            it->strips = (const float *)(const void *)panel_at(p, it->col, 0);
+        } else if (!it->decoded) {
             decode_block(p, it->col, it->cols, begin, end, it->b);
+            it->strips = it->b;
         }
         multiply_block(it, begin, end);
     }
@@ -328,7 +356,7 @@ static void product_item(struct item *it)
 static bool product_direct(const struct item *it)
 {
     const struct product *p = it->p;
-    if (!p->t->direct || p->by_rows || p->slices > 1 || p->m > GEMM_DIRECT_ROWS
+    if (!p->t->direct || p->resident || p->by_rows || p->slices > 1 || p->m > GEMM_DIRECT_ROWS
         || p->red % GEMM_GROUP != 0) {
         return false;
     }
@@ -426,7 +454,7 @@ static void product_panels(struct product *p)
     p->depth = p->red;
     p->strip = all;
     ASSERT(p->m > GEMM_DIRECT_ROWS || p->by_rows || strips == 1); /* a strip is an item */
-    if (strips * (all + tail) > PANEL_FLOATS) {
+    if (strips * (all + tail) > PANEL_FLOATS && !in_place(p)) {
         const int64_t room = (PANEL_FLOATS - strips * tail) / strips / t->nr * t->pair;
         p->depth = (p->codes ? room / 2 : room) / GEMM_SUPER * GEMM_SUPER; /* scales: under half */
         p->strip = strip_floats(p, p->depth);
@@ -567,16 +595,25 @@ static bool slices_even(int64_t red, int slices)
     return true;
 }
 
+/* The tier that multiplies along a reduction of `red`. */
+static const struct gemm_tier *tier_of(const struct ops_context *c,
+                                       const struct gemm_choice *choice, int64_t red)
+{
+    const bool pairs = c->compute == COMPUTE_BF16 && choice->pairs && slices_even(red, c->k_slices);
+    return pairs ? choice->pairs : choice->plain;
+}
+
 static void product_start(struct product *p, const struct gemm_choice *choice)
 {
     ASSERT(p->w->layout == LAYOUT_FILE);
     p->slices = p->c->k_slices;
     p->round = p->c->compute == COMPUTE_BF16;
-    p->t = choice->plain;
-    if (p->round && choice->pairs && slices_even(p->red, p->slices)) {
-        p->t = choice->pairs;
-    }
-    if (p->round && !p->by_rows && p->slices == 1 && p->t->codes) {
+    p->t = tier_of(p->c, choice, p->red);
+    if (p->round && !p->by_rows && p->w->panels) {
+        p->resident = p->w->panels;
+        ASSERT(p->resident->rows == p->t->nr && p->resident->pair == p->t->pair
+               && p->first_row % p->t->nr == 0);
+    } else if (p->round && !p->by_rows && p->slices == 1 && p->t->codes) {
         p->codes = code_row(p->w->dtype);
         p->xs_row = p->codes && p->codes->minimum ? p->red / GEMM_GROUP : 0;
     }
@@ -613,6 +650,73 @@ static void product_both(struct product *p, struct product *tail, const struct g
     if (!p->tail) {
         product_packed(tail);
     }
+}
+
+void gemm_panel_shape(const struct ops_context *c, const struct gemm_choice *choice,
+                      const struct tensor *w, struct tensor_panels *out)
+{
+    const int64_t red = tensor_columns(w);
+    const struct gemm_tier *t = tier_of(c, choice, red);
+    const int64_t strips = ceil_div(tensor_rows(w), t->nr);
+    *out = (struct tensor_panels){
+        .bytes = (size_t)(strips * panel_strip(red, t)) * sizeof(uint16_t),
+        .rows = t->nr,
+        .pair = t->pair,
+    };
+}
+
+struct panel_job {
+    struct ops_context *c;
+    const struct gemm_tier *t;
+    const struct tensor *w;
+    uint16_t *to;
+};
+
+/* One strip whose units are single elements, rounded in scratch. */
+static void fill_singles(const struct panel_job *job, struct gemm_block *b, int64_t red,
+                         uint16_t *to, float *scratch)
+{
+    const int64_t most = PANEL_FLOATS / job->t->nr / GEMM_SUPER * GEMM_SUPER;
+    b->dst = scratch;
+    for (b->col = 0; b->col < red; b->col += most) {
+        b->cols = least(most, red - b->col);
+        const int64_t count = ceil_div(b->cols, GEMM_GROUP) * GEMM_GROUP * job->t->nr;
+        memset(scratch, 0, (size_t)count * sizeof *scratch);
+        job->t->pack_rows(b);
+        for (int64_t i = 0; i < count; i++) {
+            to[b->col * job->t->nr + i] = dtype_f32_to_bf16(scratch[i]);
+        }
+    }
+}
+
+static void fill_strips(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    const struct panel_job *job = ctx;
+    const struct gemm_tier *t = job->t;
+    const int64_t red = tensor_columns(job->w);
+    for (int64_t strip = begin; strip < end; strip++) {
+        uint16_t *to = job->to + strip * panel_strip(red, t);
+        struct gemm_block b = {
+            .w = job->w,
+            .row = strip * t->nr,
+            .rows = least(t->nr, tensor_rows(job->w) - strip * t->nr),
+            .cols = red,
+            .dst = (float *)(void *)to,
+        };
+        if (t->pair == 1) {
+            fill_singles(job, &b, red, to, scratch_thread(job->c, thread));
+        } else {
+            memset(to, 0, (size_t)panel_strip(red, t) * sizeof *to);
+            t->pack_rows(&b);
+        }
+    }
+}
+
+void gemm_panel_fill(struct ops_context *c, const struct gemm_choice *choice,
+                     const struct tensor *w, uint16_t *to)
+{
+    struct panel_job job = {c, tier_of(c, choice, tensor_columns(w)), w, to};
+    parallel_for(c->pool, ceil_div(tensor_rows(w), job.t->nr), fill_strips, &job);
 }
 
 void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const struct gemm_args *a)

@@ -130,6 +130,14 @@ void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const str
 void gemm_run_dx(struct ops_context *c, const struct gemm_choice *choice,
                  const struct gemm_dx_args *a);
 
+/* The panels of panel_shape and panel_fill: the strips that gemm_run decodes, units as bf16. */
+void gemm_panel_shape(const struct ops_context *c, const struct gemm_choice *choice,
+                      const struct tensor *w, struct tensor_panels *out);
+
+/* Strips are shared out to the threads; what lies past the weight's edges is zero. */
+void gemm_panel_fill(struct ops_context *c, const struct gemm_choice *choice,
+                     const struct tensor *w, uint16_t *to);
+
 /* dw += dy^T x as struct gemm_dw_args says: OPS_GRAD_BLOCK tokens at a time, counted from each
  * unit's first token; threads share out rows of dw, so sums never depend on their number. */
 void gemm_run_dw(struct ops_context *c, const struct gemm_choice *choice,

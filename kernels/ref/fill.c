@@ -14,6 +14,8 @@ void ref_fill(struct ops *table)
         .row_invariant = true,
         .gemm = ref_gemm,
         .gemm_dx = ref_gemm_dx,
+        .panel_shape = ref_panel_shape,
+        .panel_fill = ref_panel_fill,
         .gemm_dw = ref_gemm_dw,
         .rmsnorm = ref_rmsnorm,
         .rmsnorm_backward = ref_rmsnorm_backward,

@@ -2,8 +2,9 @@
  * Products with a weight matrix and their two gradients, scalar.
  *
  * gemm and gemm_dx sum over k and n ascending, in k_slices slices [len*s/S, len*(s+1)/S) added as a
- * binary tree, nearest first; types with integer codes go by the code rule. gemm_dw sums 32-token
- * blocks counted from each unit's first token.
+ * binary tree, nearest first; types with integer codes go by the code rule, but for weights with
+ * resident panels, whose values are rounded. gemm_dw sums 32-token blocks counted from each unit's
+ * first token.
  */
 #include <math.h>
 #include <string.h>
@@ -133,7 +134,8 @@ void ref_gemm(struct ops_context *c, const struct gemm_args *a)
 {
     ASSERT(tensor_columns(a->w) <= SCRATCH_MAX_COLUMNS);
     struct gemm_job job = {c, a};
-    const bool coded = c->compute == COMPUTE_BF16 && c->k_slices == 1 && code_row(a->w->dtype);
+    const bool coded = c->compute == COMPUTE_BF16 && c->k_slices == 1 && !a->w->panels
+                       && code_row(a->w->dtype);
     parallel_for(c->pool, a->n, coded ? gemm_code_columns : gemm_columns, &job);
     if (a->tail) {
         const struct gemm_args tail = {.x = a->tail->x,
@@ -147,6 +149,21 @@ void ref_gemm(struct ops_context *c, const struct gemm_args *a)
                                        .accumulate = true};
         ref_gemm(c, &tail);
     }
+}
+
+void ref_panel_shape(const struct ops_context *c, const struct tensor *w,
+                     struct tensor_panels *out)
+{
+    (void)c;
+    (void)w;
+    *out = (struct tensor_panels){0};
+}
+
+void ref_panel_fill(struct ops_context *c, const struct tensor *w, uint16_t *to)
+{
+    (void)c;
+    (void)w;
+    (void)to;
 }
 
 struct gemm_dx_job {

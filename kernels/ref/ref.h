@@ -17,6 +17,11 @@ void ref_fill(struct ops *table);
 void ref_gemm(struct ops_context *c, const struct gemm_args *a);
 /* dx[m, k] (+)= alpha dy[m, n] W[n, k], n ascending. */
 void ref_gemm_dx(struct ops_context *c, const struct gemm_dx_args *a);
+/* Panels without bytes: ref_gemm rounds what it decodes of a weight that has them. */
+void ref_panel_shape(const struct ops_context *c, const struct tensor *w,
+                     struct tensor_panels *out);
+/* Writes nothing. */
+void ref_panel_fill(struct ops_context *c, const struct tensor *w, uint16_t *to);
 /* dw[n, k] += alpha sum_t dy[t, n] x[t, k], by blocks of OPS_GRAD_BLOCK tokens of each unit. */
 void ref_gemm_dw(struct ops_context *c, const struct gemm_dw_args *a);
 /* y[rows, cols] = x / sqrt(mean(x^2) + eps) * w; rstd [rows] kept when wanted. */

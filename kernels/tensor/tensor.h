@@ -7,9 +7,18 @@ enum { TENSOR_MAX_DIMS = 4 };
 
 /* How the bytes of a weight lie. */
 enum layout {
-    LAYOUT_FILE,        /* rows of blocks, as in the file */
-    LAYOUT_INTERLEAVED, /* rows interleaved for the tier's tile (made at load; later work) */
-    LAYOUT_PANELS       /* resident bf16 panels (base_cache; later work) */
+    LAYOUT_FILE,       /* rows of blocks, as in the file */
+    LAYOUT_INTERLEAVED /* rows interleaved for the tier's tile (made at load; later work) */
+};
+
+/* The values of a weight once more, rounded to bf16, in the order in which gemm of one backend
+ * reads them (base_cache): strips of `rows` weight rows, in a strip `pair` neighbours of each row
+ * after those of the row above. A backend without such an order has no bytes. */
+struct tensor_panels {
+    const uint16_t *data; /* borrowed */
+    size_t bytes;
+    int rows;
+    int pair;
 };
 
 struct tensor {
@@ -20,6 +29,7 @@ struct tensor {
     size_t row_bytes;               /* bytes from one row of the last dimension to the next */
     const void *data;               /* borrowed: mapped file, arena or cache file */
     const void *aux;                /* DTYPE_NF4: struct quant_nf4; NULL otherwise */
+    const struct tensor_panels *panels; /* gemm in COMPUTE_BF16 multiplies these; NULL: none */
 };
 
 /* Number of elements; 0 for an empty tensor. */

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "kernels/base/rng.h"
+#include "kernels/tensor/quant.h"
 #include "tests/support/gemm_case.h"
 
 /* What a test runs on. */
@@ -179,6 +180,78 @@ static void rows_do_not_depend_on_m(void **state)
     }
 }
 
+/* A weight's values rounded to bf16, as a weight of its own. */
+static struct tensor rounded_weight(struct arena *mem, const struct tensor *w)
+{
+    const int64_t rows = tensor_rows(w);
+    const int64_t cols = tensor_columns(w);
+    struct tensor out = {.dtype = DTYPE_BF16, .dims = 2, .shape = {rows, cols},
+                         .row_bytes = (size_t)cols * sizeof(uint16_t)};
+    float *row;
+    uint16_t *data;
+    assert_int_equal(arena_alloc(mem, (size_t)cols + 1, sizeof *row, &row), STATUS_OK);
+    assert_int_equal(arena_alloc(mem, (size_t)(rows * cols), sizeof *data, &data), STATUS_OK);
+    for (int64_t r = 0; r < rows; r++) {
+        quant_decode(w, r, 0, cols, row);
+        for (int64_t i = 0; i < cols; i++) {
+            data[r * cols + i] = dtype_f32_to_bf16(row[i]);
+        }
+    }
+    out.data = data;
+    return out;
+}
+
+/* gemm with resident panels has the bits of gemm by the rounded weight. */
+static void one_resident(struct ops_context *c, const struct product_shape *shape, enum dtype type)
+{
+    struct product_case p;
+    struct product_case q;
+    struct tensor_panels panels;
+    uint16_t *memory;
+    product_open(&p, shape, type, false);
+    product_open(&q, shape, type, false);
+    c->ops->panel_shape(c, &p.w, &panels);
+    assert_int_equal(arena_alloc(&p.mem, panels.bytes + 1, 1, &memory), STATUS_OK);
+    memset(memory, 0xff, panels.bytes);
+    c->ops->panel_fill(c, &p.w, memory);
+    panels.data = memory;
+    q.w = rounded_weight(&q.mem, &q.w);
+    p.w.panels = &panels;
+    product_call(&p, c);
+    product_call(&q, c);
+    assert_memory_equal(p.y, q.y, (size_t)(shape->m * p.ldy) * sizeof *p.y);
+    product_close(&q);
+    product_close(&p);
+}
+
+static void panels_are_the_rounded_weight(void **state)
+{
+    static const struct product_shape RESIDENT[] = {
+        {.m = 67, .n = 33, .k = 64, .alpha = 0.7f, .bias = true},
+        {.m = 13, .n = 31, .k = 96, .first_row = 64, .accumulate = true, .alpha = -1.3f},
+        {.m = 1, .n = 70, .k = 576, .first_row = 32, .bias = true},
+        {.m = 3, .n = 35, .k = 1280},
+        {.m = 250, .n = 140, .k = 256},
+        {.m = 26, .n = 15, .k = 48, .bias = true},
+        {.m = 14, .n = 5, .k = 579, .accumulate = true, .alpha = 3.0f},
+        {.m = 2, .n = 33, .k = 50944},
+    };
+    struct ops_context c;
+    if (((const struct setting *)*state)->compute == COMPUTE_F32) {
+        print_message("only bfloat16 has panels\n");
+        skip();
+    }
+    open_or_skip(&c, *state, 3);
+    for (int type = 0; type < DTYPE_COUNT; type++) {
+        for (size_t i = 0; i < sizeof RESIDENT / sizeof RESIDENT[0]; i++) {
+            if (type_takes((enum dtype)type, RESIDENT[i].k)) {
+                one_resident(&c, &RESIDENT[i], (enum dtype)type);
+            }
+        }
+    }
+    ops_context_close(&c);
+}
+
 enum { TAIL_ROWS = 67, TAIL_N = 70, TAIL_K = 96, TAIL_RANK = 6 };
 
 /* Operands of a product with a low-rank tail. */
@@ -303,11 +376,13 @@ int main(int argc, char **argv)
         gemm_bench(argc > 2 ? argv[2] : "", argc > 3 ? atol(argv[3]) : 0);
         return 0;
     }
-    enum { KINDS = 4 };
+    enum { KINDS = 5 };
     static const CMUnitTestFunction FUNCTIONS[KINDS] = {products_match, gradients_match,
                                                         rows_do_not_depend_on_m,
-                                                        tails_change_no_bit};
-    static const char *const NAMES[KINDS] = {"gemm and gemm_dx", "gemm_dw", "rows", "tails"};
+                                                        tails_change_no_bit,
+                                                        panels_are_the_rounded_weight};
+    static const char *const NAMES[KINDS] = {"gemm and gemm_dx", "gemm_dw", "rows", "tails",
+                                             "resident panels"};
     char names[SETTING_COUNT * KINDS][64];
     struct CMUnitTest tests[SETTING_COUNT * KINDS];
     for (int i = 0; i < SETTING_COUNT * KINDS; i++) {

@@ -36,8 +36,21 @@ static void backward_w(struct ops_context *c, const struct gemm_dw_args *a)
     gemm_run_dw(c, &CHOICE, a);
 }
 
+static void panel_shape(const struct ops_context *c, const struct tensor *w,
+                        struct tensor_panels *out)
+{
+    gemm_panel_shape(c, &CHOICE, w, out);
+}
+
+static void panel_fill(struct ops_context *c, const struct tensor *w, uint16_t *to)
+{
+    gemm_panel_fill(c, &CHOICE, w, to);
+}
+
 void gemm_avx2_fill(struct ops *table)
 {
+    table->panel_shape = panel_shape;
+    table->panel_fill = panel_fill;
     table->gemm = forward;
     table->gemm_dx = backward_x;
     table->gemm_dw = backward_w;

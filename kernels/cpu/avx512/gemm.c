@@ -42,8 +42,23 @@ static void backward_w(struct ops_context *c, const struct gemm_dw_args *a)
     gemm_run_dw(c, &choice, a);
 }
 
+static void panel_shape(const struct ops_context *c, const struct tensor *w,
+                        struct tensor_panels *out)
+{
+    const struct gemm_choice choice = choose(c);
+    gemm_panel_shape(c, &choice, w, out);
+}
+
+static void panel_fill(struct ops_context *c, const struct tensor *w, uint16_t *to)
+{
+    const struct gemm_choice choice = choose(c);
+    gemm_panel_fill(c, &choice, w, to);
+}
+
 void gemm_avx512_fill(struct ops *table)
 {
+    table->panel_shape = panel_shape;
+    table->panel_fill = panel_fill;
     table->gemm = forward;
     table->gemm_dx = backward_x;
     table->gemm_dw = backward_w;
