@@ -34,6 +34,7 @@ struct command_args {
     const char *compute; /* "bfloat16" when not given */
     const char *format;
     const char *base;
+    const char *base_cache;
     const char *dtype;
     const char *method;
     const char *batch;

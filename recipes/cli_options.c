@@ -22,6 +22,7 @@ const struct option_row OPTIONS[] = {
     {"template", OPTION_TEXT, ARG_AT(template_text), "FILE", "chat template (default: the model's)"},
     {"method", OPTION_TEXT, ARG_AT(method), "NAME", "a training command or eval (default: by the keys)"},
     {"base", OPTION_TEXT, ARG_AT(base), "BASE", "export: the base model; bench: bf16, fp32 or nf4"},
+    {"base-cache", OPTION_TEXT, ARG_AT(base_cache), "TYPE", "bench: bf16, as the recipes' base_cache"},
     {"dtype", OPTION_TEXT, ARG_AT(dtype), "TYPE",
      "float32, float16 or bfloat16 weights (default: the base's)"},
     {"name", OPTION_TEXT, ARG_AT(name), "NAME[,NAME]", "rewards"},

@@ -94,7 +94,7 @@ static const struct command COMMANDS[] = {
      "the one named in adapter_config.json unless --base is given."},
     {"bench", "speed against the machine's limits",
      "sft|decode|grpo|roofline --model M [--batch N]",
-     "model base compute threads batch seq steps checkpointing tokens prompt generate prompts "
+     "model base base-cache compute threads batch seq steps checkpointing tokens prompt generate prompts "
      "generations completion slots unshared spread context tokenizer",
      0, 1, stage_bench,
      "sft: LoRA steps on --batch rows of --seq tokens. decode: --prompt tokens of prefill, then\n"

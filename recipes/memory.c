@@ -7,6 +7,7 @@
 #include "recipes/measure.h"
 #include "rl/rollout_history.h"
 #include "trainer/model/cache.h"
+#include "trainer/model/panels.h"
 #include "trainer/report/report.h"
 
 enum {
@@ -68,16 +69,31 @@ int memory_sum_buffers(const struct memory_request *q)
     return buffers;
 }
 
+/* The panels are mapped read-only as the files are. */
+static void add_panels(const struct memory_request *q, struct memory_plan *p, size_t *mapped)
+{
+    if (q->recipe->base_cache != BASE_CACHE_BF16) {
+        return;
+    }
+    const size_t bytes = model_panel_bytes(q->model, q->ops);
+    if (q->model->panels) {
+        *mapped -= bytes < *mapped ? bytes : *mapped;
+    }
+    add(p, "base_cache", bytes, "bf16, held once by the ranks of a node");
+}
+
 static void add_weights(const struct memory_request *q, struct memory_plan *p)
 {
+    size_t mapped = q->process.mapped;
     char note[PREVIEW];
     const size_t derived = q->model->base.used;
     const size_t held = q->process.held;
     const size_t process = held > derived ? held - derived : 0;
     add(p, "process", process + TOUCHED_LATER, "program, libraries, tokenizer, data");
+    add_panels(q, p, &mapped);
     (void)snprintf(note, sizeof note, "%" PRId64 " parameters, mapped",
                    model_parameter_count(q->model));
-    add(p, "weights", q->process.mapped, note);
+    add(p, "weights", mapped, note);
     add(p, "derived weights", derived, "norms, position tables, weights not in the file");
     if (q->teacher) {
         (void)snprintf(note, sizeof note, "%" PRId64 " parameters, mapped",

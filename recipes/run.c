@@ -9,6 +9,7 @@
 #include "recipes/session.h"
 #include "rl/reward/remote.h"
 #include "trainer/format/file.h"
+#include "trainer/model/panels.h"
 #include "trainer/report/report.h"
 #include "trainer/store/state_h5.h"
 
@@ -122,6 +123,31 @@ static enum status collect_stops(struct run *r)
     return STATUS_OK;
 }
 
+/* Before the panels are filled: the plan of all the memory comes later. */
+static enum status check_panels(const struct run *r, size_t bytes)
+{
+    const double most = r->recipe.memory > 0 ? (double)r->recipe.memory : measure_free_memory();
+    if (most > 0.0 && (double)bytes > most) {
+        return FAIL(MEMORY, "base_cache: bf16 takes %zu MiB where %.0f MiB %s; leave it out",
+                    bytes >> 20, most / (1 << 20), r->recipe.memory > 0 ? "are allowed (memory)"
+                                                                        : "are free");
+    }
+    return STATUS_OK;
+}
+
+/* Collective. */
+static enum status open_panels(struct run *r)
+{
+    if (r->recipe.base_cache != BASE_CACHE_BF16) {
+        return STATUS_OK;
+    }
+    const size_t bytes = model_panel_bytes(r->model, r->ops);
+    TRY(comm_agree(&r->comm, check_panels(r, bytes)));
+    TRY(node_memory_open(&r->comm, bytes, &r->panels));
+    return node_memory_seal(&r->comm, &r->panels,
+                            model_make_panels(r->model, r->ops, r->panels.data, r->panels.mine));
+}
+
 static enum status open_parts(struct run *r, const char *model_path)
 {
     TRY(open_backend(r));
@@ -177,7 +203,8 @@ enum status run_open(struct run *r, const struct command_args *args, enum recipe
     r->comm_open = true;
     TRY(command_resolve_recipe(&r->recipe, r->comm.size));
     const char *path = args->model ? args->model : r->recipe.model_name_or_path;
-    return comm_agree(&r->comm, open_parts(r, path));
+    TRY(comm_agree(&r->comm, open_parts(r, path)));
+    return open_panels(r);
 }
 
 enum status run_open_member(struct run *r, const struct run *leader, struct recipe *recipe)
@@ -544,6 +571,7 @@ void run_close(struct run *r)
         chat_template_close(r->chat);
         tokenizer_close(r->tokenizer);
         model_close(r->model);
+        node_memory_close(&r->panels);
     }
     if (r->ops_open) {
         ops_context_close(&r->own_ops);

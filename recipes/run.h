@@ -10,6 +10,7 @@
 #include "recipes/cli.h"
 #include "recipes/measure.h"
 #include "recipes/procedural.h"
+#include "trainer/comm/node_memory.h"
 #include "trainer/data/dataset.h"
 #include "trainer/data/prompt.h"
 #include "trainer/model/reference.h"
@@ -44,6 +45,7 @@ struct run {
     struct ops_context own_ops;
     bool ops_open;
     struct model *model;
+    struct node_memory panels; /* of the model, with base_cache: bf16 */
     struct tokenizer *tokenizer;
     char tokenizer_folder[4096]; /* where its files lie, "" when it came from a GGUF */
     struct chat_template *chat;

@@ -40,6 +40,7 @@ enum recipe_strategy { STRATEGY_NO, STRATEGY_STEPS, STRATEGY_EPOCH, STRATEGY_BES
 enum recipe_truncation { TRUNCATION_KEEP_START, TRUNCATION_KEEP_END };
 enum recipe_sampling { SAMPLING_RANDOM, SAMPLING_SEQUENTIAL };
 enum recipe_resume { RESUME_AUTO, RESUME_NEVER };
+enum base_cache { BASE_CACHE_NONE, BASE_CACHE_BF16 };
 enum recipe_compat { COMPAT_TRL_1_16, COMPAT_TRL_0_18 };
 /* completion_only_loss: auto follows the data. */
 enum recipe_tristate { TRISTATE_AUTO = -1, TRISTATE_FALSE = 0, TRISTATE_TRUE = 1 };
@@ -177,7 +178,7 @@ struct recipe {
     int64_t world_size; /* 0 before resolution: ranks at first start */
     int64_t threads;
     int64_t memory; /* bytes, 0: what the machine has */
-    char *base_cache;
+    int base_cache; /* enum base_cache */
     int64_t micro_batch_tokens;
     int64_t max_nonfinite_steps;
     int64_t rollout_rows;

@@ -92,6 +92,7 @@ void session_close(struct session *s)
     if (s->model) {
         model_close(s->model);
     }
+    node_memory_close(&s->panels);
     if (s->ops_open) {
         ops_context_close(&s->ops);
     }

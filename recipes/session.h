@@ -3,6 +3,7 @@
 
 #include "adapters/adapter.h"
 #include "recipes/cli.h"
+#include "trainer/comm/node_memory.h"
 #include "trainer/text/chat_template.h"
 #include "trainer/text/tokenizer.h"
 
@@ -10,6 +11,7 @@ struct session {
     struct ops_context ops;
     bool ops_open;
     struct model *model;
+    struct node_memory panels; /* of the model; none but in bench */
     struct param_set params;
     struct adapter *adapter;
     struct tokenizer *tokenizer;

@@ -8,6 +8,7 @@
 #include "recipes/measure.h"
 #include "recipes/stages.h"
 #include "recipes/suggest.h"
+#include "trainer/model/panels.h"
 #include "trainer/report/report.h"
 
 static enum status print_line(const json_t *line)
@@ -19,6 +20,17 @@ static enum status print_line(const json_t *line)
     report_result("%s", text);
     free(text);
     return STATUS_OK;
+}
+
+static enum status open_panels(struct session *s, const char *type)
+{
+    const struct comm alone = {.size = 1, .local_size = 1};
+    if (strcmp(type, "bf16") != 0 || s->ops.compute != COMPUTE_BF16) {
+        return FAIL(USAGE, "bench: --base-cache is bf16, with --compute bfloat16; not '%.60s'", type);
+    }
+    TRY(node_memory_open(&alone, model_panel_bytes(s->model, &s->ops), &s->panels));
+    return node_memory_seal(&alone, &s->panels,
+                            model_make_panels(s->model, &s->ops, s->panels.data, true));
 }
 
 enum status bench_open(struct bench *b, const struct command_args *args, int64_t context)
@@ -43,6 +55,9 @@ enum status bench_open(struct bench *b, const struct command_args *args, int64_t
     TRY(session_open_ops(&s->ops, (int)args->threads, full ? COMPUTE_F32 : COMPUTE_BF16));
     s->ops_open = true;
     TRY(model_open(&s->model, args->model, &how));
+    if (args->base_cache) {
+        TRY(open_panels(s, args->base_cache));
+    }
     return work_costs_of(s->model, 0.0, false, &b->work);
 }
 

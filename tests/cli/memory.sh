@@ -60,6 +60,11 @@ cmp "$work/plain" "$work/run/adapter_model.safetensors" || failures=$((failures 
 within grpo "$work/grpo.yaml"
 cp "$work/run/adapter_model.safetensors" "$work/plain_grpo"
 
+# The base once more in bf16 is of the plan, and refused before it is made.
+within sft "$work/sft.yaml" base_cache=bf16
+within grpo "$work/grpo.yaml" base_cache=bf16
+expect 4 "MiB are allowed (memory); leave it out" "$graft" sft "$work/sft.yaml" base_cache=bf16 memory=1MiB
+
 for method in sft grpo; do
     plain=$work/plain
     [ $method = sft ] || plain=$work/plain_grpo

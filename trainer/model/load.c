@@ -158,6 +158,7 @@ void model_close(struct model *m)
         safetensors_close(m->safetensors);
     }
     arena_close(&m->base);
+    free(m->panels);
     free(m->path);
     free(m);
 }

@@ -39,6 +39,7 @@ struct model {
     struct arena base;                   /* derived weights, names, norm copies, rope tables */
     struct gguf *gguf;                   /* the mapped files the tensors point into, or NULL */
     struct safetensors *safetensors;
+    struct tensor_panels *panels;        /* of the linears (panels.h), or NULL */
     char *path;
 };
 
