@@ -69,28 +69,31 @@ int memory_sum_buffers(const struct memory_request *q)
     return buffers;
 }
 
-/* The panels are mapped read-only as the files are. */
-static void add_panels(const struct memory_request *q, struct memory_plan *p, size_t *mapped)
+/* Panels that exist are part of what the process was seen to hold: as a file when ranks share them.
+ */
+static void add_panels(const struct memory_request *q, struct memory_plan *p, size_t *held,
+                       size_t *mapped)
 {
     if (q->recipe->base_cache != BASE_CACHE_BF16) {
         return;
     }
     const size_t bytes = model_panel_bytes(q->model, q->ops);
+    size_t *seen = q->comm->size > 1 ? mapped : held;
     if (q->model->panels) {
-        *mapped -= bytes < *mapped ? bytes : *mapped;
+        *seen -= bytes < *seen ? bytes : *seen;
     }
     add(p, "base_cache", bytes, "bf16, held once by the ranks of a node");
 }
 
 static void add_weights(const struct memory_request *q, struct memory_plan *p)
 {
+    size_t held = q->process.held;
     size_t mapped = q->process.mapped;
     char note[PREVIEW];
     const size_t derived = q->model->base.used;
-    const size_t held = q->process.held;
+    add_panels(q, p, &held, &mapped);
     const size_t process = held > derived ? held - derived : 0;
     add(p, "process", process + TOUCHED_LATER, "program, libraries, tokenizer, data");
-    add_panels(q, p, &mapped);
     (void)snprintf(note, sizeof note, "%" PRId64 " parameters, mapped",
                    model_parameter_count(q->model));
     add(p, "weights", mapped, note);

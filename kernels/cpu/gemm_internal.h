@@ -50,6 +50,7 @@ struct gemm_tile {
     int64_t a_row;
     int64_t a_step;
     const float *b; /* [units][nr] */
+    int64_t ahead;  /* floats from a unit of b to one that is fetched meanwhile; 0: none */
     float *sum;     /* [rows][nr] */
     const float *scale; /* by the code rule: [blocks][1 or 2][nr]; NULL: a plain sum */
     const float *xs;    /* [rows][blocks] sums of a's blocks, row stride xs_row; NULL: no minima */

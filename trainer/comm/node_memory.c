@@ -62,10 +62,13 @@ static enum status open_file(uint64_t token, int *fd)
 static enum status map(struct node_memory *m, size_t bytes, int fd)
 {
     const int access = m->mine ? PROT_READ | PROT_WRITE : PROT_READ;
-    void *data = mmap(NULL, bytes, access, MAP_SHARED | (fd < 0 ? MAP_ANONYMOUS : 0), fd, 0);
+    const int kind = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
+    void *data = mmap(NULL, bytes, access, kind, fd, 0);
     if (data == MAP_FAILED) {
         return FAIL(MEMORY, "%zu MiB of derived weights: %s", bytes >> 20, strerror(errno));
     }
+    (void)madvise(data, bytes, MADV_HUGEPAGE); /* weights are streams: most of their misses in the
+                                                * TLB go; where there are none it does nothing */
     m->data = data;
     m->bytes = bytes;
     return STATUS_OK;
