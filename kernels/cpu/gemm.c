@@ -19,7 +19,7 @@ enum {
     CHUNK_BYTES = 512 << 10, /* of a that they take, so that it stays in L2 */
     CHUNK_STEP = 48,
     CHUNK_SLICED = 12,      /* fewer when every slice keeps its own sums */
-    PACK_ROWS = 16          /* rows of a rounded per item */
+    PACK_UNITS = 4096       /* of a, about, that an item of rounding makes */
 };
 
 _Static_assert(4 * (PANEL_FLOATS + GEMM_MAX_SLICES * CHUNK_SLICED * GEMM_SUPER)
@@ -480,6 +480,7 @@ struct rounding {
     float *dst; /* [m][stride], or NULL: a holds units */
     int64_t stride;
     float *xs; /* [m][blocks], or NULL */
+    int64_t rows; /* of an item */
 };
 
 static void round_row(const struct rounding *r, int64_t row)
@@ -504,8 +505,8 @@ static void round_rows(void *ctx, int64_t begin, int64_t end, int thread)
 {
     (void)thread;
     const struct rounding *r = ctx;
-    const int64_t last = least(end * PACK_ROWS, r->p->m);
-    for (int64_t row = begin * PACK_ROWS; row < last; row++) {
+    const int64_t last = least(end * r->rows, r->p->m);
+    for (int64_t row = begin * r->rows; row < last; row++) {
         round_row(r, row);
     }
 }
@@ -547,7 +548,8 @@ static void round_part(struct product *part, const struct product *p, int64_t ro
     r.dst = r.stride ? dst : NULL;
     r.xs = p->xs_row ? dst + rows * r.stride : NULL;
     if (r.dst || r.xs) {
-        parallel_for(p->c->pool, ceil_div(rows, PACK_ROWS), round_rows, &r);
+        r.rows = ceil_div(PACK_UNITS, ceil_div(p->red, p->t->pair));
+        parallel_for(p->c->pool, ceil_div(rows, r.rows), round_rows, &r);
     }
     if (r.dst) {
         part->a = r.dst;
