@@ -31,9 +31,13 @@ MODELS = {"SmolLM2-135M": ("smollm2-135m-instruct-q4_1.gguf", "smollm2-hf"),
           "Qwen2.5-Coder-0.5B": ("qwen2.5-coder-0.5b-instruct-q4_k_m.gguf", "qwen0.5b-hf")}
 
 
-def sft(base, isa, target):
-    return {"work": f"sft 4 x 512 against {base}", "isa": isa, "target": target, "hf": True,
-            "graft": ["sft", "--steps", "4"], "key": "tokens_per_s",
+CACHE = ["--base-cache", "bf16"]  # the recipes' base_cache: the weights in bf16 beside the packed ones
+CACHED = ", base_cache"
+
+
+def sft(base, isa, target, cache=False):
+    return {"work": f"sft 4 x 512 against {base}" + cache * CACHED, "isa": isa, "target": target, "hf": True,
+            "graft": ["sft", "--steps", "4", *cache * CACHE], "key": "tokens_per_s",
             "peer": ["peer_sft.py", "--base", base, "--steps", "4"]}
 
 
@@ -43,15 +47,16 @@ def decode(batch, isa, target):
             "peer": ["peer_decode.py", "--batch", str(batch)]}
 
 
-def grpo(isa, target):
-    return {"work": "grpo step, 4 x 8 completions of 64", "isa": isa, "target": target, "hf": True,
-            "graft": ["grpo", "--steps", "3"], "key": "completion_tokens_per_s",
+def grpo(isa, target, cache=False):
+    return {"work": "grpo step, 4 x 8 completions of 64" + cache * CACHED, "isa": isa, "target": target,
+            "hf": True, "graft": ["grpo", "--steps", "3", *cache * CACHE], "key": "completion_tokens_per_s",
             "peer": ["peer_grpo.py", "--steps", "3"]}
 
 
 RANKS = {"work": "sft 4 x 512, 2 ranks x 1 thread against 1 x 2", "isa": "best", "target": 0.9, "hf": False}
 ROWS = [sft("bf16", "best", 2.0), sft("fp32", "best", 2.0), sft("nf4", "best", 3.0),
-        decode(1, "best", 1.2), decode(32, "best", 2.5), grpo("best", 5.0), RANKS,
+        sft("bf16", "best", 2.0, cache=True), sft("nf4", "best", 3.0, cache=True),
+        decode(1, "best", 1.2), decode(32, "best", 2.5), grpo("best", 5.0), grpo("best", 5.0, cache=True), RANKS,
         sft("bf16", "avx2", 1.2), sft("fp32", "avx2", 1.2), sft("nf4", "avx2", 1.5),
         decode(1, "avx2", 1.0), decode(32, "avx2", 1.3)]
 
