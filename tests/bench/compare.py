@@ -8,7 +8,8 @@ usually do, GRAFT_BINARY and GRAFT_SHARED. MODELS_DIR holds the files of shared/
 their Hugging Face folders (gguf_to_hf.py); a row whose files are missing is left out and named.
 --readme replaces the table between the bench markers of that file. The row "2 ranks x 1 thread" has
 Graft on both sides: two ranks of one thread against one rank of two. --lengths measures Graft alone on
-rows of 512 to 4096 tokens and writes what a token costs, with attention's own term, to that page.
+rows of 512 to 4096 tokens and writes what a token costs, with attention's own term, to that page and a
+drawing beside it.
 """
 import argparse
 import json
@@ -19,6 +20,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+
+import plot
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 GRAFT = os.environ.get("GRAFT_BINARY", str(TOP / "build" / "graft"))
@@ -50,7 +53,7 @@ def decode(batch, isa, target):
 def grpo(isa, target, cache=False):
     return {"work": "grpo step, 4 x 8 completions of 64" + cache * CACHED, "isa": isa, "target": target,
             "hf": True, "graft": ["grpo", "--steps", "3", *cache * CACHE], "key": "completion_tokens_per_s",
-            "peer": ["peer_grpo.py", "--steps", "3"]}
+            "part": "rollout_tokens_per_s", "peer": ["peer_grpo.py", "--steps", "3"]}
 
 
 RANKS = {"work": "sft 4 x 512, 2 ranks x 1 thread against 1 x 2", "isa": "best", "target": 0.9, "hf": False}
@@ -87,10 +90,14 @@ def measure(row, model, gguf, hf, args):
         theirs.append(b)
     speed = [statistics.median(x[row["key"]] for x in side) for side in (ours, theirs)]
     rss = [statistics.median(x["peak_rss_gb"] for x in side) for side in (ours, theirs)]
-    return {"model": model, "work": row["work"], "tier": ours[0]["tier"], "pairs": args.pairs,
-            "graft": speed[0], "peer": speed[1], "ratio": speed[0] / speed[1],
-            "target": row["target"], "limit": statistics.median(x["limit_fraction"] for x in ours),
-            "graft_gb": rss[0], "peer_gb": rss[1]}
+    figure = {"model": model, "work": row["work"], "tier": ours[0]["tier"], "pairs": args.pairs,
+              "graft": speed[0], "peer": speed[1], "ratio": speed[0] / speed[1],
+              "target": row["target"], "limit": statistics.median(x["limit_fraction"] for x in ours),
+              "graft_gb": rss[0], "peer_gb": rss[1]}
+    if "part" in row:
+        part = [statistics.median(x[row["part"]] for x in side) for side in (ours, theirs)]
+        figure[row["part"]] = {"graft": part[0], "peer": part[1], "ratio": part[0] / part[1]}
+    return figure
 
 
 def run_ranks(gguf, ranks, env):
@@ -153,6 +160,10 @@ def lengths(gguf, args):
             "length. Least squares through the four points.\n",
             "| tokens of a row | ms a token | attention's part | what the line says |", "|---|---|---|---|"]
     text += [f"| {t} | {y:.2f} | {slope * t:.2f} | {own + slope * t:.2f} |" for t, y in points]
+    drawing = args.lengths.with_suffix(".svg")
+    plot.series(drawing, "What a token costs", ("tokens of a row", "ms a token"), points, (own, slope),
+                [f"line: {own:.2f} ms + {1000 * slope:.3f} ms per 1,000 tokens of attention"])
+    text += [f"\n![ms a token by the length of the row]({drawing.name})"]
     args.lengths.write_text("\n".join(text) + "\n", encoding="utf-8")
 
 

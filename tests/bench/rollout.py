@@ -2,10 +2,10 @@
 """Figures of .docs/rollout.md: what the shape of a GRPO round costs, by `graft bench grpo`.
 
 usage: rollout.py MODEL.gguf [--parts prompt,groups,unequal] [--threads N] [--steps 2] [--before "CMD ..."]
-                  [--rows 1024] [--mean 64] [--pairs 3]
+                  [--rows 1024] [--mean 64] [--pairs 3] [--plot .docs/groups.svg]
 prompt   one prompt, 16 completions of 128 tokens: a prompt of 1,024 tokens against one of 64, --pairs runs
          of both in turn, medians; and once with the prompt computed for each completion
-groups   1, 2, 4 ... 64 prompts of 4 completions of 16 tokens: at worst linear
+groups   1, 2, 4 ... 64 prompts of 4 completions of 16 tokens: at worst linear; --plot draws them
 unequal  --rows completions over 32 slots, geometric lengths (mean --mean, at most 8 times that) against
          equal ones of the same number of tokens; both at once on half of the threads each
 Prints a JSON line a part, with the aims. The first step of a run is not counted. --before is put in front of
@@ -19,6 +19,8 @@ import shlex
 import statistics
 import subprocess
 import sys
+
+import plot
 
 TOP = pathlib.Path(__file__).resolve().parents[2]
 GRAFT = os.environ.get("GRAFT_BINARY", str(TOP / "build" / "graft"))
@@ -55,6 +57,9 @@ def groups(args):
     times = [finish(start(args, args.threads, "--prompts", n, "--generations", 4, "--completion",
                           16))["step_s"] for n in GROUPS]
     growth = [b / a for a, b in zip(times, times[1:])]
+    if args.plot:
+        plot.series(args.plot, "GRPO step by the number of prompts", ("prompts of 4 completions", "seconds a step"),
+                    list(zip(GROUPS, times)), (0, times[-1] / GROUPS[-1]), ["line: through 0 and the last point"])
     return {"part": "groups", "prompts": GROUPS, "step_s": times, "largest_growth": max(growth), "at_most": 2.0}
 
 
@@ -78,6 +83,7 @@ def main():
     a.add_argument("--rows", type=int, default=1024)
     a.add_argument("--mean", type=int, default=64)
     a.add_argument("--pairs", type=int, default=3)
+    a.add_argument("--plot")
     args = a.parse_args()
     for part in args.parts.split(","):
         line = {"prompt": prompt, "groups": groups, "unequal": unequal}[part](args)
