@@ -78,7 +78,7 @@ static void add_panels(const struct memory_request *q, struct memory_plan *p, si
         return;
     }
     const size_t bytes = model_panel_bytes(q->model, q->ops);
-    size_t *seen = q->comm->size > 1 ? mapped : held;
+    size_t *seen = q->comm->local_size > 1 ? mapped : held;
     if (q->model->panels) {
         *seen -= bytes < *seen ? bytes : *seen;
     }

@@ -174,11 +174,10 @@ def machine(threads):
 
 
 def table(figures, args):
-    lines = [f"Tokens/s, medians of {args.pairs} runs in turn, on {machine(args.threads)} "
-             "(`tests/bench/compare.py`):", "",
-             "| model | work | tier | Graft | peer | ratio | aim | of the limit | GB | peer GB |",
-             "|---|---|---|---|---|---|---|---|---|---|"]
-    lines += [f"| {f['model']} | {f['work']} | {f['tier']} | {f['graft']:.0f} | {f['peer']:.0f} | "
+    lines = [f"Tokens/s, medians of runs in turn, on {machine(args.threads)} (`tests/bench/compare.py`):", "",
+             "| model | work | tier | pairs | Graft | peer | ratio | aim | of the limit | GB | peer GB |",
+             "|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines += [f"| {f['model']} | {f['work']} | {f['tier']} | {f['pairs']} | {f['graft']:.0f} | {f['peer']:.0f} | "
               f"{f['ratio']:.2f} | {f['target']} | {f['limit']:.2f} | "
               f"{f['graft_gb']:.2f} | {f['peer_gb']:.2f} |" for f in figures]
     return "\n".join(lines)

@@ -80,7 +80,8 @@ static enum status map_shared(const struct comm *c, size_t bytes, uint64_t token
 {
     char path[PATH_CAP] = "";
     int fd = -1;
-    enum status status = m->mine ? create_file(token, bytes, &fd, path) : STATUS_OK;
+    const bool makes = m->mine && c->local_size > 1;
+    enum status status = makes ? create_file(token, bytes, &fd, path) : STATUS_OK;
     status = comm_agree(c, status);
     if (status == STATUS_OK) {
         status = m->mine ? STATUS_OK : open_file(token, &fd);

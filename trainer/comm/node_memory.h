@@ -1,7 +1,7 @@
 /*
  * Memory that the ranks of a node hold once: derived weights. One rank of each node fills it, all
- * read it. It lies in a file without a name (shared memory, else TMPDIR or /tmp), so nothing is
- * left when the run ends, however it ends; a rank alone has memory of its own.
+ * read it. It lies in a file (shared memory, else TMPDIR or /tmp) whose name goes as soon as all have
+ * it open; a rank alone on its node has memory of its own.
  */
 #pragma once
 

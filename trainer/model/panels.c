@@ -1,8 +1,6 @@
 /* See panels.h. */
 #include "trainer/model/panels.h"
 
-#include "kernels/base/checked.h"
-
 enum { PANEL_ALIGN = 64 };
 
 struct panel_walk {
