@@ -124,8 +124,9 @@ static enum status collect_stops(struct run *r)
 }
 
 /* Before the panels are filled: the plan of all the memory comes later. */
-static enum status check_panels(const struct run *r, size_t bytes)
+static enum status check_panels(const struct run *r)
 {
+    const size_t bytes = model_panel_bytes(r->model, r->ops);
     const double most = r->recipe.memory > 0 ? (double)r->recipe.memory : measure_free_memory();
     if (most > 0.0 && (double)bytes > most) {
         return FAIL(MEMORY, "base_cache: bf16 takes %zu MiB where %.0f MiB %s; leave it out",
@@ -141,11 +142,8 @@ static enum status open_panels(struct run *r)
     if (r->recipe.base_cache != BASE_CACHE_BF16) {
         return STATUS_OK;
     }
-    const size_t bytes = model_panel_bytes(r->model, r->ops);
-    TRY(comm_agree(&r->comm, check_panels(r, bytes)));
-    TRY(node_memory_open(&r->comm, bytes, &r->panels));
-    return node_memory_seal(&r->comm, &r->panels,
-                            model_make_panels(r->model, r->ops, r->panels.data, r->panels.mine));
+    TRY(comm_agree(&r->comm, check_panels(r)));
+    return session_open_panels(r->model, r->ops, &r->comm, &r->panels);
 }
 
 static enum status open_parts(struct run *r, const char *model_path)

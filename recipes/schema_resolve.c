@@ -194,23 +194,8 @@ static enum status note_adapter(struct recipe *r)
     return STATUS_OK;
 }
 
-static enum status check_base_cache(const struct recipe *r)
-{
-    const bool frozen = r->method == RECIPE_EVAL || r->method == RECIPE_GENERATE || r->use_peft;
-    if (r->base_cache == BASE_CACHE_BF16 && r->compute == COMPUTE_F32) {
-        return FAIL(RECIPE, "recipe: base_cache: bf16 rounds the weights; with compute: float32 leave "
-                            "it out");
-    }
-    if (r->base_cache == BASE_CACHE_BF16 && !frozen) {
-        return FAIL(RECIPE, "recipe: base_cache: bf16 holds weights that do not change; set use_peft: "
-                            "true, or leave it out");
-    }
-    return STATUS_OK;
-}
-
 static enum status check_model(struct recipe *r)
 {
-    TRY(check_base_cache(r));
     if (!r->model_name_or_path && !r->init_from_config) {
         return FAIL(RECIPE, "recipe: model_name_or_path is missing (or init_from_config, to train "
                             "from scratch)");
@@ -218,11 +203,19 @@ static enum status check_model(struct recipe *r)
     if (r->model_name_or_path && r->init_from_config) {
         return FAIL(RECIPE, "recipe: model_name_or_path and init_from_config exclude each other");
     }
+    if (r->base_cache == BASE_CACHE_BF16 && r->compute == COMPUTE_F32) {
+        return FAIL(RECIPE, "recipe: base_cache: bf16 rounds the weights; with compute: float32 leave "
+                            "it out");
+    }
     if (r->method == RECIPE_EVAL || r->method == RECIPE_GENERATE || r->use_peft) {
         return r->use_peft ? note_adapter(r) : STATUS_OK;
     }
     if (r->quantize != QUANTIZE_NONE) {
         return FAIL(RECIPE, "recipe: quantized weights are frozen; set use_peft: true");
+    }
+    if (r->base_cache == BASE_CACHE_BF16) {
+        return FAIL(RECIPE, "recipe: base_cache: bf16 holds weights that do not change; set use_peft: "
+                            "true, or leave it out");
     }
     if (r->adapter_name_or_path) {
         return FAIL(RECIPE, "recipe: adapter_name_or_path needs use_peft: true");

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "kernels/base/places.h"
+#include "trainer/model/panels.h"
 
 static enum status open_adapter(struct session *s, const char *folder)
 {
@@ -49,6 +50,13 @@ enum status session_open(struct session *s, const struct command_args *args)
         TRY(open_adapter(s, args->adapter));
     }
     return STATUS_OK;
+}
+
+enum status session_open_panels(struct model *m, struct ops_context *ops, const struct comm *comm,
+                                struct node_memory *out)
+{
+    TRY(node_memory_open(comm, model_panel_bytes(m, ops), out));
+    return node_memory_seal(comm, out, model_make_panels(m, ops, out->data, out->mine));
 }
 
 enum status session_open_tokenizer(struct tokenizer **out, const char *path)

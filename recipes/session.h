@@ -25,6 +25,11 @@ MUST_USE enum status session_open_ops(struct ops_context *ops, int threads, enum
  * missing, else as the parts do. Close also after a failure. */
 MUST_USE enum status session_open(struct session *s, const struct command_args *args);
 
+/* Resident panels (base_cache: bf16) of a model whose weights stay, in *out; they last as long as
+ * the model and are closed after it. Collective. Fails as node_memory_open and model_make_panels. */
+MUST_USE enum status session_open_panels(struct model *m, struct ops_context *ops,
+                                         const struct comm *comm, struct node_memory *out);
+
 /* Opens the tokenizer of `path` (GGUF file, folder or tokenizer.json). */
 MUST_USE enum status session_open_tokenizer(struct tokenizer **out, const char *path);
 

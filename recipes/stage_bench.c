@@ -8,7 +8,6 @@
 #include "recipes/measure.h"
 #include "recipes/stages.h"
 #include "recipes/suggest.h"
-#include "trainer/model/panels.h"
 #include "trainer/report/report.h"
 
 static enum status print_line(const json_t *line)
@@ -28,9 +27,7 @@ static enum status open_panels(struct session *s, const char *type)
     if (strcmp(type, "bf16") != 0 || s->ops.compute != COMPUTE_BF16) {
         return FAIL(USAGE, "bench: --base-cache is bf16, with --compute bfloat16; not '%.60s'", type);
     }
-    TRY(node_memory_open(&alone, model_panel_bytes(s->model, &s->ops), &s->panels));
-    return node_memory_seal(&alone, &s->panels,
-                            model_make_panels(s->model, &s->ops, s->panels.data, true));
+    return session_open_panels(s->model, &s->ops, &alone, &s->panels);
 }
 
 enum status bench_open(struct bench *b, const struct command_args *args, int64_t context)
