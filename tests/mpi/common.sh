@@ -22,6 +22,19 @@ same() { # file folder folder ...: byte-identical
     done
 }
 
+agrees() { # folder ...: sampler and training have the same log-probs, bit for bit
+    local folder
+    for folder in "$@"; do
+        grep -q '"on_policy_logp_delta_max":0.0[,}]' "$folder/log.jsonl" ||
+            { echo "$folder: no log-probs were compared"; exit 1; }
+        if grep '"on_policy_logp_delta_max":' "$folder/log.jsonl" |
+            grep -v '"on_policy_logp_delta_max":0.0[,}]'; then
+            echo "$folder: sampler and training differ"
+            exit 1
+        fi
+    done
+}
+
 trains() { # folder: every step has a gradient, else its ratios and bits prove little
     if grep -v '"grad_norm":[0-9.e-]*[1-9]' "$1/log.jsonl" | grep -q .; then
         echo "$1: a step without gradient"
