@@ -235,6 +235,7 @@ static void start_tiles(const struct item *it, const struct stretch *s, int64_t 
         .a_step = 1,
         .b = b,
         .ahead = in_place(p) && p->m > GEMM_DIRECT_ROWS && p->m < MANY_ROWS ? p->strip : 0,
+        .claims = s->last && p->m >= MANY_ROWS,
         .last = s->last ? &pair->finish : NULL,
     };
     if (p->codes) {

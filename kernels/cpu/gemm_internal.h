@@ -56,6 +56,8 @@ struct gemm_tile {
     const float *xs;    /* [rows][blocks] sums of a's blocks, row stride xs_row; NULL: no minima */
     int64_t xs_row;
     int part;           /* units of a block */
+    bool claims; /* the lines of last's y are fetched meanwhile: stores commit in order, so where y
+                  * is in no cache, each would wait for its own */
     const struct gemm_finish *last; /* not NULL: the sums are complete and go to its y instead */
 };
 
