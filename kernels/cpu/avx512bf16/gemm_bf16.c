@@ -5,6 +5,7 @@
  * changes nothing that the product would see.
  */
 #include "kernels/cpu/avx512/gemm_vec.h"
+#include "kernels/cpu/avx512/pairs.h"
 #include "kernels/tensor/quant.h"
 
 #define GEMM_PAIR 2
