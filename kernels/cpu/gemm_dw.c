@@ -69,6 +69,17 @@ struct patch {
     int64_t k_count;
 };
 
+static int64_t strip_columns(const struct gradient *g, const struct patch *p, int64_t strip)
+{
+    return least(g->t->nr, p->k_count - strip * g->t->nr);
+}
+
+/* True where the tier keeps a strip of dw in registers while it goes over the blocks. */
+static bool in_registers(const struct gradient *g, const struct patch *p, int64_t strip)
+{
+    return g->t->blocks && strip_columns(g, p, strip) % (g->t->nr / 2) == 0;
+}
+
 /* Adds the blocks of the run, in order, to rows [i, i + rows) and one strip of columns. */
 static void add_blocks(const struct gradient *g, const struct patch *p, int64_t i, int rows,
                        int64_t strip)
@@ -76,29 +87,36 @@ static void add_blocks(const struct gradient *g, const struct patch *p, int64_t 
     const struct gemm_tier *t = g->t;
     const int64_t units = ceil_div(p->tokens, t->pair);
     const int64_t step = OPS_GRAD_BLOCK / t->pair;
-    const int64_t column = p->k + strip * t->nr;
     const struct gemm_finish last = {
-        .y = g->a->dw + (p->n + i) * g->a->k + column,
+        .y = g->a->dw + (p->n + i) * g->a->k + p->k + strip * t->nr,
         .ldy = g->a->k,
         .rows = rows,
-        .cols = least(t->nr, p->k + p->k_count - column),
+        .cols = strip_columns(g, p, strip),
         .alpha = g->a->alpha,
         .accumulate = true,
     };
+    struct gemm_tile tile = {
+        .rows = rows,
+        .fresh = true,
+        .narrow = last.cols <= t->nr / 2,
+        .units = units,
+        .a = p->dy + i / t->nr * units * t->nr + i % t->nr,
+        .a_row = 1,
+        .a_step = t->nr,
+        .b = p->x + strip * units * t->nr,
+        .sum = p->sum,
+        .part = (int)step,
+        .last = &last,
+    };
+    if (in_registers(g, p, strip)) {
+        t->blocks(&tile);
+        return;
+    }
     for (int64_t u = 0; u < units; u += step) {
-        const struct gemm_tile tile = {
-            .rows = rows,
-            .fresh = true,
-            .narrow = last.cols <= t->nr / 2,
-            .units = least(step, units - u),
-            .a = p->dy + (i / t->nr * units + u) * t->nr + i % t->nr,
-            .a_row = 1,
-            .a_step = t->nr,
-            .b = p->x + (strip * units + u) * t->nr,
-            .sum = p->sum,
-            .last = &last,
-        };
+        tile.units = least(step, units - u);
         t->tile(&tile);
+        tile.a += step * t->nr;
+        tile.b += step * t->nr;
     }
 }
 
@@ -106,10 +124,11 @@ static void add_patch(const struct gradient *g, const struct patch *p)
 {
     const struct gemm_tier *t = g->t;
     for (int64_t strip = 0; strip * t->nr < p->k_count; strip++) {
+        const bool half = in_registers(g, p, strip) && strip_columns(g, p, strip) == t->nr;
         for (int64_t i = 0; i < p->n_count;) {
             /* a tile's rows lie in one strip of dy */
             const int64_t in_strip = t->nr - i % t->nr;
-            const int64_t rows = least(t->mr, least(in_strip, p->n_count - i));
+            const int64_t rows = least(half ? t->mr / 2 : t->mr, least(in_strip, p->n_count - i));
             add_blocks(g, p, i, (int)rows, strip);
             i += rows;
         }

@@ -55,7 +55,7 @@ struct gemm_tile {
     const float *scale; /* by the code rule: [blocks][1 or 2][nr]; NULL: a plain sum */
     const float *xs;    /* [rows][blocks] sums of a's blocks, row stride xs_row; NULL: no minima */
     int64_t xs_row;
-    int part;           /* units of a block */
+    int part;           /* units of a block: of codes, or of tokens for `blocks` */
     bool claims; /* the lines of last's y are fetched meanwhile: stores commit in order, so where y
                   * is in no cache, each would wait for its own */
     const struct gemm_finish *last; /* not NULL: the sums are complete and go to its y instead */
@@ -93,6 +93,9 @@ struct gemm_tier {
                 * slowing the tile down; each pass but the first loads the sums again */
     void (*tile)(const struct gemm_tile *t);
     void (*finish)(const struct gemm_finish *f);
+    /* Tiles of whole vectors that add block after block of t->part units to last's y: at most mr / 2
+     * rows, mr when narrow. NULL: a tile per block. */
+    void (*blocks)(const struct gemm_tile *t);
     /* Whole groups of columns only. False: the type has no such path and nothing was done.
      * NULL: the tile is used for any number of rows. */
     bool (*direct)(const struct gemm_direct *d);

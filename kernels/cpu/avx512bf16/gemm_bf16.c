@@ -9,6 +9,7 @@
 #include "kernels/tensor/quant.h"
 
 #define GEMM_PAIR 2
+#define GEMM_BLOCKS
 
 GEMM_INLINE vf g_mac(vf sum, vf a, vf b)
 {
@@ -170,6 +171,7 @@ const struct gemm_tier GEMM_AVX512_BF16 = {
     .pair = GEMM_PAIR,
     .depth = 8192, /* 24 products a unit hide the strip's way from L2 */
     .tile = gemm_tile,
+    .blocks = gemm_blocks,
     .finish = gemm_finish,
     .direct = gemm_direct,
     .codes = gemm_codes,
