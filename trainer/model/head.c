@@ -10,7 +10,10 @@
 
 #include "trainer/model/model_internal.h"
 
-enum { HEAD_TILE = 256 }; /* rows; a multiple of OPS_GRAD_BLOCK */
+enum {
+    HEAD_TILE = 512, /* rows; a multiple of OPS_GRAD_BLOCK */
+    HEAD_PAD = 32    /* columns: rows a multiple of the page apart would share one set of the L1 */
+};
 
 /* Shape of one chunk of the logits. */
 struct chunk {
@@ -140,16 +143,16 @@ enum status model_head_slope(const struct model *m, const struct pass *p, int64_
 /* What d logp / d hidden of a tile needs besides its logits. */
 struct slope_rows {
     float *out;       /* [rows, hidden] */
-    uint16_t *exps16; /* [rows, chunk] or NULL: the logits' memory takes them */
+    uint16_t *exps16; /* as the logits, or NULL: their memory takes them */
     float *shrink;    /* [rows] */
 };
 
-static enum status alloc_slope(const struct pass *p, int64_t rows, int64_t width,
+static enum status alloc_slope(const struct pass *p, int64_t rows, int64_t ld,
                                struct slope_rows *s)
 {
     TRY(arena_alloc(p->scratch, (size_t)rows, sizeof *s->shrink, &s->shrink));
     if (p->ops->compute == COMPUTE_BF16) {
-        TRY(arena_alloc(p->scratch, (size_t)(rows * width), sizeof *s->exps16, &s->exps16));
+        TRY(arena_alloc(p->scratch, (size_t)(rows * ld), sizeof *s->exps16, &s->exps16));
     }
     return STATUS_OK;
 }
@@ -215,7 +218,7 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
 {
     const size_t mark = arena_mark(p->scratch);
     const int64_t tile = n_out < HEAD_TILE ? n_out : HEAD_TILE;
-    const int64_t width = chunk_at(m, 0).n;
+    const int64_t ld = chunk_at(m, 0).n + HEAD_PAD;
     const bool sloped = out->slope || (pass_plans(p) && p->grad);
     struct slope_rows slope = {0};
     float *logits;
@@ -224,14 +227,14 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
     struct logit_stats *stats;
     TRY(check_head_hooks(m, p));
     TRY(check_targets(m, pass_plans(p) ? NULL : targets, n_out));
-    TRY(alloc_rows(p->scratch, tile, width, &logits));
+    TRY(alloc_rows(p->scratch, tile, ld, &logits));
     TRY(alloc_rows(p->scratch, 1, m->config.hidden, &row));
     TRY(arena_alloc(p->scratch, (size_t)tile, sizeof *stats, &stats));
     if (operand_rounds(p, m->config.hidden)) {
         TRY(arena_alloc(p->scratch, (size_t)(tile * m->config.hidden), sizeof *rounded, &rounded));
     }
     if (sloped) {
-        TRY(alloc_slope(p, tile, width, &slope));
+        TRY(alloc_slope(p, tile, ld, &slope));
     }
     for (int64_t first = 0; !pass_plans(p) && first < n_out; first += tile) {
         const int64_t rows = n_out - first < tile ? n_out - first : tile;
@@ -245,9 +248,9 @@ enum status model_head(const struct model *m, const struct pass *p, const float 
         }
         for (int64_t v = 0; v < m->config.vocab; v += OPS_HEAD_CHUNK) {
             const struct chunk c = chunk_at(m, v);
-            chunk_logits(m, p, &x, c, logits, c.n);
+            chunk_logits(m, p, &x, c, logits, ld);
             a.logits = logits;
-            a.ld = c.n;
+            a.ld = ld;
             a.rows = rows;
             a.n = c.n;
             a.first = v;
