@@ -19,6 +19,8 @@ enum {
     CHUNK_BYTES = 512 << 10, /* of a that they take, so that it stays in L2 */
     CHUNK_STEP = 48,
     CHUNK_SLICED = 12,      /* fewer when every slice keeps its own sums */
+    L1_WAYS = 8,            /* rows a multiple of the page apart that it holds lines of */
+    PAGE = 4096,
     PACK_UNITS = 4096       /* of a, about, that an item of rounding makes */
 };
 
@@ -478,7 +480,8 @@ static void product_run(struct product *p)
 
 struct rounding {
     const struct product *p;
-    float *dst; /* [m][stride], or NULL: a holds units */
+    bool units; /* a holds units, which are copied */
+    float *dst; /* [m][stride], or NULL: a's units stay where they are */
     int64_t stride;
     float *xs; /* [m][blocks], or NULL */
     int64_t rows; /* of an item */
@@ -490,7 +493,9 @@ static void round_row(const struct rounding *r, int64_t row)
     const float *units = p->a + row * p->a_row;
     if (r->dst) {
         float *dst = r->dst + row * r->stride;
-        if (p->a16) {
+        if (r->units) {
+            memcpy(dst, units, (size_t)ceil_div(p->red, p->t->pair) * sizeof *dst);
+        } else if (p->a16) {
             p->t->widen(p->a16 + row * p->a_row, p->red, dst);
         } else {
             p->t->pack_a(units, p->red, dst);
@@ -518,10 +523,21 @@ static bool units_already(const struct product *p)
     return !p->round || (p->a16 && p->t->pair == 2);
 }
 
-/* Floats between rows of the packed form; not a multiple of the page. */
+/* Units whose rows lie a multiple of the page apart: the lines of a tile's rows would drive each
+ * other from the L1. A copy costs less where there are many rows. */
+static bool rows_collide(const struct product *p)
+{
+    const int64_t row = p->a_row * (int64_t)(p->a16 ? sizeof *p->a16 : sizeof *p->a);
+    const int rows = p->codes ? p->t->mr / 2 : p->t->mr;
+    return rows > L1_WAYS && p->m >= MANY_ROWS && row % PAGE == 0;
+}
+
+/* Floats between rows of the packed form; not a multiple of the page. 0: a stays as it is. */
 static int64_t packed_stride(const struct product *p)
 {
-    return units_already(p) ? 0 : ceil_div(ceil_div(p->red, p->t->pair), 16) * 16 + 16;
+    return units_already(p) && !rows_collide(p)
+               ? 0
+               : ceil_div(ceil_div(p->red, p->t->pair), 16) * 16 + 16;
 }
 
 /* Floats of a packed row and of the sums of its blocks. */
@@ -546,6 +562,7 @@ static void round_part(struct product *part, const struct product *p, int64_t ro
         part->a_row /= 2;
         part->a16 = NULL;
     }
+    r.units = units_already(p);
     r.dst = r.stride ? dst : NULL;
     r.xs = p->xs_row ? dst + rows * r.stride : NULL;
     if (r.dst || r.xs) {
