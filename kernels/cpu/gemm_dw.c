@@ -69,17 +69,6 @@ struct patch {
     int64_t k_count;
 };
 
-static int64_t strip_columns(const struct gradient *g, const struct patch *p, int64_t strip)
-{
-    return least(g->t->nr, p->k_count - strip * g->t->nr);
-}
-
-/* True where the tier keeps a strip of dw in registers while it goes over the blocks. */
-static bool in_registers(const struct gradient *g, const struct patch *p, int64_t strip)
-{
-    return g->t->blocks && strip_columns(g, p, strip) % (g->t->nr / 2) == 0;
-}
-
 /* Adds the blocks of the run, in order, to rows [i, i + rows) and one strip of columns. */
 static void add_blocks(const struct gradient *g, const struct patch *p, int64_t i, int rows,
                        int64_t strip)
@@ -91,7 +80,7 @@ static void add_blocks(const struct gradient *g, const struct patch *p, int64_t 
         .y = g->a->dw + (p->n + i) * g->a->k + p->k + strip * t->nr,
         .ldy = g->a->k,
         .rows = rows,
-        .cols = strip_columns(g, p, strip),
+        .cols = least(t->nr, p->k_count - strip * t->nr),
         .alpha = g->a->alpha,
         .accumulate = true,
     };
@@ -108,7 +97,7 @@ static void add_blocks(const struct gradient *g, const struct patch *p, int64_t 
         .part = (int)step,
         .last = &last,
     };
-    if (in_registers(g, p, strip)) {
+    if (t->blocks && last.cols % (t->nr / 2) == 0) {
         t->blocks(&tile);
         return;
     }
@@ -124,11 +113,10 @@ static void add_patch(const struct gradient *g, const struct patch *p)
 {
     const struct gemm_tier *t = g->t;
     for (int64_t strip = 0; strip * t->nr < p->k_count; strip++) {
-        const bool half = in_registers(g, p, strip) && strip_columns(g, p, strip) == t->nr;
         for (int64_t i = 0; i < p->n_count;) {
             /* a tile's rows lie in one strip of dy */
             const int64_t in_strip = t->nr - i % t->nr;
-            const int64_t rows = least(half ? t->mr / 2 : t->mr, least(in_strip, p->n_count - i));
+            const int64_t rows = least(t->mr, least(in_strip, p->n_count - i));
             add_blocks(g, p, i, (int)rows, strip);
             i += rows;
         }

@@ -93,8 +93,8 @@ struct gemm_tier {
                 * slowing the tile down; each pass but the first loads the sums again */
     void (*tile)(const struct gemm_tile *t);
     void (*finish)(const struct gemm_finish *f);
-    /* Tiles of whole vectors that add block after block of t->part units to last's y: at most mr / 2
-     * rows, mr when narrow. NULL: a tile per block. */
+    /* A tile of whole vectors that adds block after block of t->part units to last's y. NULL: a tile
+     * per block. */
     void (*blocks)(const struct gemm_tile *t);
     /* Whole groups of columns only. False: the type has no such path and nothing was done.
      * NULL: the tile is used for any number of rows. */

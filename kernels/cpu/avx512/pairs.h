@@ -2,7 +2,6 @@
 #pragma once
 
 #include <immintrin.h>
-#include <stdint.h>
 
 /* to[i] = (even[i], odd[i]) for 32 columns of two rows of bf16, the even row in the low half; a
  * missing odd row (NULL) is zero. `to` takes 128 bytes. */
