@@ -1,4 +1,4 @@
-/* Pthread pool with a static split; workers spin briefly, then sleep. See parallel.h. */
+/* Pthread pool; workers spin briefly, then sleep. See parallel.h. */
 #include "kernels/base/parallel.h"
 
 #include "kernels/base/cpu.h"
@@ -14,7 +14,15 @@
  * ranks share, the others go on. */
 enum { SPIN_LIMIT = 2000, YIELD_LIMIT = 4000, MAX_THREADS = 1024 };
 
+/* What is left of a thread's slice; those of two threads never share a cache line. */
+struct slice {
+    _Atomic(int64_t) next;
+    int64_t end;
+    char apart[112];
+};
+
 struct worker {
+    struct slice slice;
     struct pool *pool;
     int index;
     int cpu; /* -1: anywhere */
@@ -29,6 +37,7 @@ struct pool {
     parallel_fn fn;
     void *ctx;
     int64_t items;
+    int64_t piece; /* least items that are taken at a time; 0: slices are not divided */
     pthread_mutex_t lock;
     pthread_cond_t wake;
     bool pinned;
@@ -37,11 +46,42 @@ struct pool {
     struct worker workers[];
 };
 
-static void run_slice(const struct pool *p, int index)
+/* Takes half of what is left of a slice, at least a piece. */
+static bool take(struct slice *s, int64_t piece, int64_t *begin, int64_t *end)
 {
-    const int64_t begin = p->items * index / p->threads;
-    const int64_t end = p->items * (index + 1) / p->threads;
-    if (begin < end) {
+    int64_t at = atomic_load_explicit(&s->next, memory_order_relaxed);
+    while (at < s->end) {
+        const int64_t left = s->end - at;
+        const int64_t half = left / 2 > piece ? left / 2 : piece;
+        const int64_t stop = at + (half < left ? half : left);
+        if (atomic_compare_exchange_weak_explicit(&s->next, &at, stop, memory_order_relaxed,
+                                                  memory_order_relaxed)) {
+            *begin = at;
+            *end = stop;
+            return true;
+        }
+    }
+    return false;
+}
+
+bool parallel_more(struct pool *p, int thread, int64_t *begin, int64_t *end)
+{
+    for (int i = 0; p && p->piece > 0 && i < p->threads; i++) {
+        if (take(&p->workers[(thread + i) % p->threads].slice, p->piece, begin, end)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void run_slice(struct pool *p, int index)
+{
+    int64_t begin = p->items * index / p->threads;
+    int64_t end = p->items * (index + 1) / p->threads;
+    if (p->piece == 0 && begin < end) {
+        p->fn(p->ctx, begin, end, index);
+    }
+    while (parallel_more(p, index, &begin, &end)) {
         p->fn(p->ctx, begin, end, index);
     }
 }
@@ -131,7 +171,9 @@ enum status pool_open_pinned(struct pool **out, int threads, const int *cpus)
     (void)pthread_mutex_init(&p->lock, NULL);
     (void)pthread_cond_init(&p->wake, NULL);
     for (int i = 1; i < threads; i++) {
-        p->workers[i] = (struct worker){.pool = p, .index = i, .cpu = cpus ? cpus[i] : -1};
+        p->workers[i].pool = p;
+        p->workers[i].index = i;
+        p->workers[i].cpu = cpus ? cpus[i] : -1;
         const int err = pthread_create(&p->workers[i].thread, NULL, worker_main, &p->workers[i]);
         if (err) {
             pool_close(p);
@@ -157,18 +199,9 @@ int pool_threads(const struct pool *p)
     return p ? p->threads : 1;
 }
 
-void parallel_for(struct pool *p, int64_t items, parallel_fn fn, void *ctx)
+/* Starts the round that p describes, works on it and waits for the others. */
+static void run_round(struct pool *p)
 {
-    if (items <= 0) {
-        return;
-    }
-    if (!p || p->threads == 1 || items == 1) {
-        fn(ctx, 0, items, 0);
-        return;
-    }
-    p->fn = fn;
-    p->ctx = ctx;
-    p->items = items;
     atomic_store(&p->running, p->threads - 1);
     start_round(p);
     run_slice(p, 0);
@@ -179,6 +212,40 @@ void parallel_for(struct pool *p, int64_t items, parallel_fn fn, void *ctx)
             (void)sched_yield(); /* more threads than cores: let the others finish */
         }
     }
+}
+
+static void run_items(struct pool *p, int64_t items, int64_t piece, parallel_fn fn, void *ctx)
+{
+    if (items <= 0) {
+        return;
+    }
+    const bool alone = !p || p->threads == 1 || items == 1;
+    if (p) {
+        p->piece = alone ? 0 : piece;
+    }
+    if (alone) {
+        fn(ctx, 0, items, 0);
+        return;
+    }
+    p->fn = fn;
+    p->ctx = ctx;
+    p->items = items;
+    for (int i = 0; piece > 0 && i < p->threads; i++) {
+        struct slice *s = &p->workers[i].slice;
+        atomic_store_explicit(&s->next, items * i / p->threads, memory_order_relaxed);
+        s->end = items * (i + 1) / p->threads;
+    }
+    run_round(p);
+}
+
+void parallel_for(struct pool *p, int64_t items, parallel_fn fn, void *ctx)
+{
+    run_items(p, items, 0, fn, ctx);
+}
+
+void parallel_for_pieces(struct pool *p, int64_t items, int64_t piece, parallel_fn fn, void *ctx)
+{
+    run_items(p, items, piece, fn, ctx);
 }
 
 void pool_close(struct pool *p)

@@ -1,10 +1,12 @@
 /*
- * One pthread pool per rank and one parallel_for: static split, so the work of an item never
- * depends on how many threads there are. Items must write disjoint memory; reductions are
- * partitioned by the caller into items, alike for any thread count.
+ * One pthread pool per rank. Items are split alike on every run, so memory stays with the thread
+ * that it is near to, and the work of an item never depends on how many threads there are. Items
+ * must write disjoint memory; reductions are partitioned by the caller into items, alike for any
+ * thread count.
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "kernels/base/status.h"
@@ -32,6 +34,17 @@ int pool_threads(const struct pool *p);
 /* Runs fn over [0, items) in contiguous static slices and returns when all are done. p == NULL
  * runs on the caller. Not reentrant: fn must not call parallel_for on the same pool. */
 void parallel_for(struct pool *p, int64_t items, parallel_fn fn, void *ctx);
+
+/* As parallel_for, but a slice is taken in pieces: half of what is left of it each, at least `piece`
+ * (>= 1) items. A thread that has done its own takes over what others have not begun, so that one
+ * that the system holds up, or a slower core, does not keep all waiting. fn is called for each
+ * piece. Who works on an item must not show in the result. */
+void parallel_for_pieces(struct pool *p, int64_t items, int64_t piece, parallel_fn fn, void *ctx);
+
+/* Within fn of parallel_for_pieces, instead of a call more: the next items [*begin, *end) of this
+ * thread, for an fn that keeps something between pieces; its own follow each other. False: none are
+ * left. */
+bool parallel_more(struct pool *p, int thread, int64_t *begin, int64_t *end);
 
 /* Joins the threads. NULL is allowed. */
 void pool_close(struct pool *p);

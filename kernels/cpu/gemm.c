@@ -18,6 +18,7 @@ enum {
     CHUNK = 240,            /* rows of an item that keeps sums */
     CHUNK_BYTES = 512 << 10, /* of a that they take, so that it stays in L2 */
     CHUNK_STEP = 48,
+    PIECE_BLOCKS = 8,       /* of rows that a thread may take over: what decoding a panel is worth */
     CHUNK_SLICED = 12,      /* fewer when every slice keeps its own sums */
     L1_WAYS = 8,            /* rows a multiple of the page apart that it holds lines of */
     PAGE = 4096,
@@ -411,7 +412,28 @@ static struct place place_of(const struct product *p, int64_t count)
                                      / least(p->panel / p->t->nr, strips_from(p, panel))};
 }
 
-/* Items go panel after panel, so a thread decodes a panel once for all its rows. */
+/* Items [begin, end), panel after panel. */
+static void product_piece(struct item *item, int64_t begin, int64_t end)
+{
+    const struct product *p = item->p;
+    const struct place first = place_of(p, begin);
+    const struct place last = place_of(p, end);
+    for (int64_t panel = first.panel; panel < p->panels && panel <= last.panel; panel++) {
+        const int64_t stop = least((panel == last.panel ? last.block : p->blocks) * p->block, p->m);
+        item->decoded = item->decoded && item->col == panel * p->panel;
+        item->col = panel * p->panel;
+        item->cols = least(p->panel, p->cols - item->col);
+        item->row = panel == first.panel ? first.block * p->block : 0;
+        for (; item->row < stop; item->row += item->rows) {
+            item->rows = least(p->chunk / p->block * p->block, stop - item->row);
+            if (p->tail || !product_direct(item)) {
+                product_item(item);
+            }
+        }
+    }
+}
+
+/* A thread decodes a panel once for all its rows, whatever pieces they come in. */
 static void product_items(void *ctx, int64_t begin, int64_t end, int thread)
 {
     const struct product *p = ctx;
@@ -424,21 +446,9 @@ static void product_items(void *ctx, int64_t begin, int64_t end, int thread)
         .slice = p->panel * p->chunk,
     };
     item.tail = scratch + PANEL_FLOATS - (p->tail ? p->tail->strip * (p->panel / p->t->nr) : 0);
-    const struct place first = place_of(p, begin);
-    const struct place last = place_of(p, end);
-    for (int64_t panel = first.panel; panel < p->panels && panel <= last.panel; panel++) {
-        const int64_t stop = least((panel == last.panel ? last.block : p->blocks) * p->block, p->m);
-        item.decoded = false;
-        item.col = panel * p->panel;
-        item.cols = least(p->panel, p->cols - item.col);
-        item.row = panel == first.panel ? first.block * p->block : 0;
-        for (; item.row < stop; item.row += item.rows) {
-            item.rows = least(p->chunk / p->block * p->block, stop - item.row);
-            if (p->tail || !product_direct(&item)) {
-                product_item(&item);
-            }
-        }
-    }
+    do {
+        product_piece(&item, begin, end);
+    } while (parallel_more(p->c->pool, thread, &begin, &end));
 }
 
 /* Widths of panels and depth of decoded blocks, from the shapes and the scratch. */
@@ -475,7 +485,12 @@ static void product_run(struct product *p)
     }
     p->block = least(p->m < MANY_ROWS ? MANY_ROWS : p->t->mr, p->chunk);
     p->blocks = ceil_div(p->m, p->block);
-    parallel_for(p->c->pool, strips_from(p, 0) * p->blocks, product_items, p);
+    if (p->m < MANY_ROWS) {
+        parallel_for(p->c->pool, strips_from(p, 0) * p->blocks, product_items, p);
+    } else {
+        parallel_for_pieces(p->c->pool, strips_from(p, 0) * p->blocks,
+                            PIECE_BLOCKS * p->panel / p->t->nr, product_items, p);
+    }
 }
 
 struct rounding {

@@ -1,6 +1,9 @@
 /* Base: arenas, message chain, parallel_for and the random streams. */
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -9,6 +12,7 @@
 #include <cmocka.h>
 
 #include "kernels/base/arena.h"
+#include "kernels/base/clock.h"
 #include "kernels/base/parallel.h"
 #include "kernels/base/rng.h"
 #include "kernels/base/rng_numpy.h"
@@ -104,6 +108,75 @@ static void parallel_covers_each_item_once(void **state)
         }
         pool_close(pool);
     }
+}
+
+struct pieces {
+    struct pool *pool;
+    int64_t out[101];
+    bool asks; /* for its pieces itself */
+};
+
+static void add_piece(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    struct pieces *p = ctx;
+    do {
+        add_index(p->out, begin, end, thread);
+    } while (p->asks && parallel_more(p->pool, thread, &begin, &end));
+}
+
+static void pieces_cover_each_item_once(void **state)
+{
+    (void)state;
+    static const int64_t SIZES[] = {1, 7, 200};
+    for (int i = 0; i < 4 * 3 * 2; i++) {
+        struct pieces p = {.asks = i % 2};
+        assert_int_equal(pool_open(&p.pool, 1 + i / 6), STATUS_OK);
+        for (int round = 1; round <= 50; round++) {
+            parallel_for_pieces(p.pool, 101, SIZES[i / 2 % 3], add_piece, &p);
+            parallel_for(p.pool, 101, add_piece, &p); /* has no pieces to ask for */
+        }
+        for (int64_t j = 0; j < 101; j++) {
+            assert_int_equal(p.out[j], 100 * j);
+        }
+        pool_close(p.pool);
+    }
+    struct pieces alone = {.asks = true};
+    parallel_for_pieces(NULL, 101, 1, add_piece, &alone);
+    assert_int_equal(alone.out[100], 100);
+}
+
+enum { HELD_ITEMS = 64, HELD_SECONDS = 20 };
+
+struct held {
+    atomic_int done;
+    atomic_bool late;
+};
+
+/* Thread 1 goes on when all items are done but its first piece, half of its slice. */
+static void hold_up(void *ctx, int64_t begin, int64_t end, int thread)
+{
+    struct held *h = ctx;
+    const double start = clock_seconds();
+    while (thread == 1 && atomic_load(&h->done) < HELD_ITEMS - HELD_ITEMS / 4
+           && !atomic_load(&h->late)) {
+        atomic_store(&h->late, clock_seconds() - start > HELD_SECONDS);
+        (void)sched_yield();
+    }
+    atomic_fetch_add(&h->done, (int)(end - begin));
+}
+
+static void pieces_of_a_held_up_thread_are_taken_over(void **state)
+{
+    (void)state;
+    struct pool *pool;
+    assert_int_equal(pool_open(&pool, 2), STATUS_OK);
+    for (int round = 0; round < 20; round++) {
+        struct held h = {0};
+        parallel_for_pieces(pool, HELD_ITEMS, 2, hold_up, &h);
+        assert_false(atomic_load(&h.late));
+        assert_int_equal(atomic_load(&h.done), HELD_ITEMS);
+    }
+    pool_close(pool);
 }
 
 static void randperm_is_torchs(void **state)
@@ -204,6 +277,8 @@ int main(void)
         cmocka_unit_test(arena_counts_alike_when_measuring),
         cmocka_unit_test(arena_leaves_pages_to_their_writer),
         cmocka_unit_test(parallel_covers_each_item_once),
+        cmocka_unit_test(pieces_cover_each_item_once),
+        cmocka_unit_test(pieces_of_a_held_up_thread_are_taken_over),
         cmocka_unit_test(randperm_is_torchs),
         cmocka_unit_test(shuffle_is_pythons),
         cmocka_unit_test(permutations_are_numpys),
