@@ -103,17 +103,11 @@ static int64_t strip_floats(const struct product *p, int64_t count)
     return (strip_units(p, count) + scales) * p->t->nr;
 }
 
-/* bf16 of a strip of resident panels; `red` is the weight's. */
-static int64_t panel_strip(int64_t red, const struct gemm_tier *t)
-{
-    return ceil_div(red, GEMM_GROUP) * GEMM_GROUP * t->nr;
-}
-
 /* Element `begin` of the reduction in the strip of resident panels that holds column `col`. */
 static const uint16_t *panel_at(const struct product *p, int64_t col, int64_t begin)
 {
     const int64_t strip = (p->first_row + col) / p->t->nr;
-    return p->resident->data + strip * panel_strip(p->red, p->t) + begin * p->t->nr;
+    return p->resident->data + strip * gemm_panel_strip(p->red, p->t) + begin * p->t->nr;
 }
 
 /* Resident panels that tiles read where they lie: those of pairs are units already. */
@@ -620,31 +614,12 @@ static void product_packed(const struct product *p)
     arena_rewind(scratch, mark);
 }
 
-/* True when every slice of `red` starts at an even element. */
-static bool slices_even(int64_t red, int slices)
-{
-    for (int64_t s = 0; s < slices; s++) {
-        if (red * s / slices % 2 != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-/* The tier that multiplies along a reduction of `red`. */
-static const struct gemm_tier *tier_of(const struct ops_context *c,
-                                       const struct gemm_choice *choice, int64_t red)
-{
-    const bool pairs = c->compute == COMPUTE_BF16 && choice->pairs && slices_even(red, c->k_slices);
-    return pairs ? choice->pairs : choice->plain;
-}
-
 static void product_start(struct product *p, const struct gemm_choice *choice)
 {
     ASSERT(p->w->layout == LAYOUT_FILE);
     p->slices = p->c->k_slices;
     p->round = p->c->compute == COMPUTE_BF16;
-    p->t = tier_of(p->c, choice, p->red);
+    p->t = gemm_tier_of(p->c, choice, p->red);
     if (p->round && !p->by_rows && p->w->panels) {
         p->resident = p->w->panels;
         ASSERT(p->resident->rows == p->t->nr && p->resident->pair == p->t->pair
@@ -686,73 +661,6 @@ static void product_both(struct product *p, struct product *tail, const struct g
     if (!p->tail) {
         product_packed(tail);
     }
-}
-
-void gemm_panel_shape(const struct ops_context *c, const struct gemm_choice *choice,
-                      const struct tensor *w, struct tensor_panels *out)
-{
-    const int64_t red = tensor_columns(w);
-    const struct gemm_tier *t = tier_of(c, choice, red);
-    const int64_t strips = ceil_div(tensor_rows(w), t->nr);
-    *out = (struct tensor_panels){
-        .bytes = (size_t)(strips * panel_strip(red, t)) * sizeof(uint16_t),
-        .rows = t->nr,
-        .pair = t->pair,
-    };
-}
-
-struct panel_job {
-    struct ops_context *c;
-    const struct gemm_tier *t;
-    const struct tensor *w;
-    uint16_t *to;
-};
-
-/* One strip whose units are single elements, rounded in scratch. */
-static void fill_singles(const struct panel_job *job, struct gemm_block *b, int64_t red,
-                         uint16_t *to, float *scratch)
-{
-    const int64_t most = PANEL_FLOATS / job->t->nr / GEMM_SUPER * GEMM_SUPER;
-    b->dst = scratch;
-    for (b->col = 0; b->col < red; b->col += most) {
-        b->cols = least(most, red - b->col);
-        const int64_t count = ceil_div(b->cols, GEMM_GROUP) * GEMM_GROUP * job->t->nr;
-        memset(scratch, 0, (size_t)count * sizeof *scratch);
-        job->t->pack_rows(b);
-        for (int64_t i = 0; i < count; i++) {
-            to[b->col * job->t->nr + i] = dtype_f32_to_bf16(scratch[i]);
-        }
-    }
-}
-
-static void fill_strips(void *ctx, int64_t begin, int64_t end, int thread)
-{
-    const struct panel_job *job = ctx;
-    const struct gemm_tier *t = job->t;
-    const int64_t red = tensor_columns(job->w);
-    for (int64_t strip = begin; strip < end; strip++) {
-        uint16_t *to = job->to + strip * panel_strip(red, t);
-        struct gemm_block b = {
-            .w = job->w,
-            .row = strip * t->nr,
-            .rows = least(t->nr, tensor_rows(job->w) - strip * t->nr),
-            .cols = red,
-            .dst = (float *)(void *)to,
-        };
-        if (t->pair == 1) {
-            fill_singles(job, &b, red, to, scratch_thread(job->c, thread));
-        } else {
-            memset(to, 0, (size_t)panel_strip(red, t) * sizeof *to);
-            t->pack_rows(&b);
-        }
-    }
-}
-
-void gemm_panel_fill(struct ops_context *c, const struct gemm_choice *choice,
-                     const struct tensor *w, uint16_t *to)
-{
-    struct panel_job job = {c, tier_of(c, choice, tensor_columns(w)), w, to};
-    parallel_for(c->pool, ceil_div(tensor_rows(w), job.t->nr), fill_strips, &job);
 }
 
 void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const struct gemm_args *a)

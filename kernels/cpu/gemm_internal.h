@@ -136,6 +136,14 @@ void gemm_run(struct ops_context *c, const struct gemm_choice *choice, const str
 void gemm_run_dx(struct ops_context *c, const struct gemm_choice *choice,
                  const struct gemm_dx_args *a);
 
+/* The tier that multiplies along a reduction of `red`: that of pairs in COMPUTE_BF16, where no slice
+ * begins within one. */
+const struct gemm_tier *gemm_tier_of(const struct ops_context *c, const struct gemm_choice *choice,
+                                     int64_t red);
+
+/* bf16 of a strip of resident panels of a weight of `red` columns. */
+int64_t gemm_panel_strip(int64_t red, const struct gemm_tier *t);
+
 /* The panels of panel_shape and panel_fill: the strips that gemm_run decodes, units as bf16. */
 void gemm_panel_shape(const struct ops_context *c, const struct gemm_choice *choice,
                       const struct tensor *w, struct tensor_panels *out);
